@@ -1,0 +1,169 @@
+package audit
+
+import "github.com/settled/settled/ledger"
+
+// What a row must be in itself: its state, its reversals, its books and its history agree.
+
+// unknown reports a state of which nobody can say yet whether money moved.
+func unknown(s ledger.State) bool {
+	return s == "sending" || s == "unresolved" || s == "parked"
+}
+
+// tally counts what is no difference.
+func (a *Auditor) tally(t *ledger.Transfer) {
+	open := unknown(t.State)
+	unfinished := false
+	switch t.State {
+	case "pending", "sending", "failed", "unresolved", "reversal_pending":
+		unfinished = true
+	case "held":
+		unfinished = !t.HeldUntil.IsZero() // it is released by itself
+	}
+	for i := range t.Reversals {
+		open = open || unknown(t.Reversals[i].State)
+		if t.Reversals[i].State == "completed" {
+			a.report.Returned[t.Money.Currency] += t.Reversals[i].Amount
+		}
+	}
+	if t.StripeID != "" {
+		a.report.Paid[t.Money.Currency] += t.Money.Amount
+	}
+	if open || unfinished {
+		a.report.Open++
+	}
+	if unfinished {
+		a.report.Unfinished++
+		if len(a.report.UnfinishedIDs) < SampleMax {
+			a.report.UnfinishedIDs = append(a.report.UnfinishedIDs, t.ID)
+		}
+	}
+}
+
+// consistent reports the first way in which a row contradicts itself.
+func (a *Auditor) consistent(t *ledger.Transfer) {
+	var returned int64
+	driven, givenUp := 0, 0
+	for i := range t.Reversals {
+		r := &t.Reversals[i]
+		switch r.State {
+		case "completed":
+			returned += r.Amount
+		case "permanently_failed":
+			givenUp++
+		case "canceled":
+		case "pending", "sending", "failed", "unresolved", "parked":
+			driven++
+		default:
+			a.differ(State, t.ID, r.StripeID, "reversal %s is %q, which is no state of one", r.ID, r.State)
+			return
+		}
+		switch {
+		case (r.State == "completed") != (r.StripeID != ""):
+			a.differ(State, t.ID, r.StripeID, "reversal %s is %s, and its Stripe ID is %q", r.ID, r.State, r.StripeID)
+			return
+		case unknown(r.State) != (r.OpenSends > 0):
+			a.differ(State, t.ID, r.StripeID, "reversal %s is %s with %d open sends", r.ID, r.State, r.OpenSends)
+			return
+		case r.Amount < 1:
+			a.differ(State, t.ID, r.StripeID, "reversal %s is of %d", r.ID, r.Amount)
+			return
+		}
+	}
+	wrong := ""
+	switch t.State {
+	case "held", "pending", "failed", "canceled", "sending", "unresolved", "parked":
+		if t.StripeID != "" || len(t.Reversals) > 0 {
+			wrong = "what Stripe does not hold has a Stripe ID or reversals"
+		}
+	case "completed":
+		if t.StripeID == "" || returned != 0 || driven+givenUp > 0 {
+			wrong = "what is completed is at Stripe, and none of it came back or is to"
+		}
+	case "reversal_pending":
+		if t.StripeID == "" || driven == 0 {
+			wrong = "no reversal of it is being driven"
+		}
+	case "partially_reversed":
+		if t.StripeID == "" || returned <= 0 || returned >= t.Money.Amount || driven+givenUp > 0 {
+			wrong = "a part of it must have come back, and nothing be driven"
+		}
+	case "reversed":
+		if t.StripeID == "" || returned != t.Money.Amount || driven > 0 {
+			wrong = "all of it must have come back, and nothing be driven"
+		}
+	case "permanently_failed":
+		if t.StripeID == "" && len(t.Reversals) > 0 || t.StripeID != "" && (givenUp == 0 || driven > 0) {
+			wrong = "either it was never paid, or a reversal of it was given up"
+		}
+	default:
+		wrong = "there is no such state"
+	}
+	switch {
+	case wrong != "":
+	case unknown(t.State) != (t.OpenSends > 0):
+		wrong = "only what is under way has open sends"
+	case (t.State == "held") != (t.HeldBy != ""):
+		wrong = "only what is held is held by something"
+	}
+	switch {
+	case wrong != "":
+		a.differ(State, t.ID, t.StripeID, "the ledger has it as %s: %s", t.State, wrong)
+	case returned > t.Money.Amount:
+		a.differ(Reversed, t.ID, t.StripeID, "%d of %d came back", returned, t.Money.Amount)
+	case returned != t.AmountReversed:
+		a.differ(Reversed, t.ID, t.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
+	}
+}
+
+// books recomputes where each amount lies, and compares what the postings say.
+func (a *Auditor) books(r ledger.AuditRow) {
+	t := &r.Transfer
+	amount := t.Money.Amount
+	want := map[ledger.Account]int64{}
+	switch {
+	case t.StripeID != "":
+		want["clearing"], want["paid"] = -amount, amount
+	case unknown(t.State):
+		want["clearing"], want["in_flight"] = -amount, amount
+	case t.State == "canceled":
+		// It was drawn and went back.
+	default:
+		want["clearing"], want["owed"] = -amount, amount
+	}
+	for i := range t.Reversals {
+		switch v := &t.Reversals[i]; {
+		case v.State == "completed":
+			want["paid"] -= v.Amount
+			want["clearing"] += v.Amount
+		case unknown(v.State):
+			want["paid"] -= v.Amount
+			want["returning"] += v.Amount
+		}
+	}
+	for _, account := range []ledger.Account{"clearing", "owed", "in_flight", "paid", "returning"} {
+		if got := r.Books[account]; got != want[account] {
+			a.differ(Books, t.ID, t.StripeID, "%s holds %d for it, and as it is %s must hold %d", account, got, t.State, want[account])
+			return // one wrong posting shows in two accounts
+		}
+	}
+	for account, got := range r.Books {
+		if _, known := want[account]; !known && got != 0 {
+			a.differ(Books, t.ID, t.StripeID, "%s holds %d for it, and must hold nothing", account, got)
+			return
+		}
+	}
+}
+
+// history compares the row with the rows that led to it.
+func (a *Auditor) history(r ledger.AuditRow) {
+	t := &r.Transfer
+	if r.Versions != t.Version {
+		a.differ(History, t.ID, t.StripeID, "it is at version %d, and its history has %d rows", t.Version, r.Versions)
+	}
+	if r.LastStatus != t.State {
+		a.differ(History, t.ID, t.StripeID, "it is %s, and its history ends in %s", t.State, r.LastStatus)
+	}
+	if r.Unbalanced != 0 {
+		a.differ(Unbalanced, t.ID, t.StripeID, "%d of its entries do not sum to zero", r.Unbalanced)
+	}
+}

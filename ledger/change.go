@@ -1,0 +1,379 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// What callers decide on.
+var (
+	// ErrTooOld reports a key that may not be sent any more; reading Stripe comes next.
+	ErrTooOld = errors.New("the key is too old to be sent")
+	// ErrDrift reports a request that differs from the one its key was first sent with.
+	ErrDrift = errors.New("the request differs from what the key was first sent with")
+	// ErrConflict reports evidence against a state that rules it out: an alarm.
+	ErrConflict = errors.New("evidence conflicts with the ledger")
+	// ErrTooEarly reports a claim that nothing can prove yet.
+	ErrTooEarly = errors.New("too early")
+)
+
+// move makes the change in which an operation takes one step. The mutate function edits the
+// operation in the copy after its state has moved.
+func (t Transfer) move(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
+	if op == nil {
+		return Change{}, fmt.Errorf("%w: %s, but nothing is being driven in %s", ErrIllegalMove, e, t.State)
+	}
+	kind, table, m := t.terms(op)
+	to, err := move(table, op.State, e)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{After: t.next()}
+	after := c.After.operation(op.ID)
+	after.State = to
+	if mutate != nil {
+		mutate(after)
+	}
+	if kind == MakeReversal {
+		c.Touched = []int{t.index(op)}
+	}
+	c.Postings = postingsFor(kind, op.State, to, m)
+	c.History = History{
+		Transfer: t.ID, Version: c.After.Version, Subject: op.ID, Kind: kind,
+		Event: e, From: op.State, To: to,
+		Epoch: after.Epoch, Generation: after.Generation, OpenSends: after.OpenSends, By: by,
+	}
+	if kind == MakeReversal {
+		if err := c.After.settle(); err != nil {
+			return Change{}, err
+		}
+	}
+	c.seal(t)
+	return c, nil
+}
+
+// terms returns what an operation is: its kind, its table and its amount.
+func (t *Transfer) terms(op *Operation) (Kind, map[State]map[Event]State, Money) {
+	if op.ID == t.ID {
+		return CreateTransfer, moves, t.Money
+	}
+	return MakeReversal, reversalMoves, Money{t.Reversals[t.index(op)].Amount, t.Money.Currency}
+}
+
+// index returns the place of an operation among the reversals.
+func (t *Transfer) index(op *Operation) int {
+	return slices.IndexFunc(t.Reversals, func(r Reversal) bool { return r.ID == op.ID })
+}
+
+// seal completes a change whose rows are all in place, and checks it.
+func (c *Change) seal(before Transfer) {
+	c.History.Status = c.After.State
+	c.entered = c.After.State != before.State
+	c.check(before)
+}
+
+// settle derives the transfer's own state from its reversals, through the table.
+func (t *Transfer) settle() error {
+	t.AmountReversed = 0
+	busy, stuck := false, false
+	for _, r := range t.Reversals {
+		busy = busy || !r.Final()
+		stuck = stuck || r.State == PermanentlyFailed
+		if r.State == Completed {
+			t.AmountReversed += r.Amount
+		}
+	}
+	if busy || t.State != ReversalPending {
+		return nil
+	}
+	e := EventReversedNone
+	switch {
+	case t.AmountReversed == t.Money.Amount:
+		e = EventReversedAll
+	case stuck:
+		e = EventGiveUp
+	case t.AmountReversed > 0:
+		e = EventReversedPart
+	}
+	to, err := move(moves, t.State, e)
+	t.State = to
+	return err
+}
+
+// check holds every change to what must be true of any; a change that breaks it is a bug and
+// is never stored.
+func (c *Change) check(before Transfer) {
+	t := &c.After
+	var sum int64
+	for _, p := range c.Postings {
+		sum += p.Amount
+	}
+	switch {
+	case sum != 0:
+		panic(fmt.Sprintf("ledger: the entry of transfer %s version %d is off by %d", t.ID, t.Version, sum))
+	case t.AmountReversed < 0 || t.AmountReversed > t.Money.Amount:
+		panic(fmt.Sprintf("ledger: transfer %s of %d would have %d reversed", t.ID, t.Money.Amount, t.AmountReversed))
+	case t.AmountReversed < before.AmountReversed:
+		panic(fmt.Sprintf("ledger: transfer %s would un-reverse %d", t.ID, before.AmountReversed-t.AmountReversed))
+	case before.StripeID != "" && t.StripeID != before.StripeID:
+		panic(fmt.Sprintf("ledger: transfer %s would change its Stripe ID from %s to %s", t.ID, before.StripeID, t.StripeID))
+	case (t.State == Completed || t.State == ReversalPending) && t.StripeID == "":
+		panic(fmt.Sprintf("ledger: transfer %s would be %s without a Stripe ID", t.ID, t.State))
+	case c.History.To == Completed && c.Subject().StripeID == "":
+		panic(fmt.Sprintf("ledger: operation %s of transfer %s would be completed without a Stripe ID", c.History.Subject, t.ID))
+	case c.Subject().OpenSends < 0:
+		panic(fmt.Sprintf("ledger: transfer %s would have %d open sends", t.ID, c.Subject().OpenSends))
+	}
+}
+
+// Accept registers an order as a transfer: pending, or held when it has a date to wait for.
+// The caller has checked the order.
+func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
+	o.Metadata = maps.Clone(o.Metadata) // the request is made of them: nobody else may hold them
+	t := Transfer{Operation: Operation{ID: id, Epoch: epoch}, Order: o}
+	e := EventAccept
+	if o.NotBefore.After(now) {
+		e = EventHold
+		t.HeldBy, t.HeldUntil = HeldBySchedule, o.NotBefore
+	}
+	c, err := t.move(&t.Operation, e, by, nil)
+	if err != nil {
+		panic(err) // the table's first line is the only one asked
+	}
+	return c
+}
+
+// Begin commits to a send: the intent that must be durable before the call. A closed
+// generation earns the next one; one that is open, or that was never executed, keeps its key
+// while that is young. now is the database's.
+func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
+	op, _ := t.Current()
+	if op == nil {
+		return Change{}, fmt.Errorf("%w: nothing is to be sent in %s", ErrIllegalMove, t.State)
+	}
+	if (op.State == Pending || op.State == FailedState) && op.Epoch != p.Epoch {
+		// What the database lost may have been a send: it is looked up first. (And a policy
+		// of an earlier epoch than the operation's is one that has not heard of the loss.)
+		return Change{}, fmt.Errorf("%w: the operation is of epoch %d and the ledger of %d", ErrTooOld, op.Epoch, p.Epoch)
+	}
+	young := !op.FirstSentAt.IsZero() && now.Before(op.FirstSentAt.Add(p.Windows.Safe)) && op.Epoch == p.Epoch
+	begins := false
+	switch op.State {
+	case Unresolved:
+		if !young {
+			return Change{}, fmt.Errorf("%w: first sent at %s", ErrTooOld, op.FirstSentAt.Format(time.RFC3339))
+		}
+	case Pending:
+		// Not executed, and so not closed: nothing of the generation is open, and its
+		// key stays good while it is young.
+		begins = !young
+	default:
+		begins = true
+	}
+	if !begins && t.Request(op).Hash() != op.RequestHash {
+		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.ID, op.Epoch, op.Generation))
+	}
+	c, err := t.move(op, EventSend, By{}, func(o *Operation) {
+		o.OpenSends++
+		if begins {
+			o.Generation++
+			o.Epoch, o.OpenSends = p.Epoch, 1
+		}
+	})
+	if err != nil {
+		return Change{}, err
+	}
+	if begins {
+		c.Begins = true
+		s := c.Subject()
+		s.RequestHash = c.After.Request(s).Hash()
+	}
+	return c, nil
+}
+
+// Conclude draws what an answer proves, given the other sends of its generation. It returns
+// false when the answer changes nothing: it says no more than the ledger knows.
+//
+// A refusal closes the generation only when no other send of it is open, or when it is a
+// replay of the stored answer; otherwise it takes its own send off the count, and the
+// operation stays unresolved.
+func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change, bool, error) {
+	op := t.operation(subject)
+	if a.Verdict == Done {
+		return t.confirm(op, a.StripeID, a, "")
+	}
+	if op.Epoch != epoch || op.Generation != generation || !op.State.Open() {
+		return Change{}, false, nil // an answer to a generation that is closed already
+	}
+	others, e := op.OpenSends, EventLose
+	if a.Verdict != Unknown {
+		others--
+		switch {
+		case a.Verdict == Failed && (a.Replayed || others == 0):
+			e, others = EventRefuse, 0
+		case a.Verdict == NotExecuted && others == 0:
+			e = EventNotExecuted
+			if op.State != Sending { // lost and found: another owner took it for lost meanwhile
+				e = EventRefuse
+			}
+		}
+	}
+	if e == EventLose && op.State == Parked {
+		return Change{}, false, nil
+	}
+	c, err := t.move(op, e, By{}, func(o *Operation) {
+		o.OpenSends = others
+		o.ErrorCode, o.ErrorMessage = a.Code, a.Message
+	})
+	c.History.Answer = a
+	return c, err == nil, err
+}
+
+// Found settles an operation by what Stripe was read to hold.
+func (t Transfer) Found(subject ID, stripeID, how string) (Change, bool, error) {
+	return t.confirm(t.operation(subject), stripeID, Answer{}, how)
+}
+
+// confirm settles an operation by evidence. Against a final state it is an alarm: ErrConflict.
+func (t Transfer) confirm(op *Operation, stripeID string, a Answer, detail string) (Change, bool, error) {
+	switch {
+	case op.StripeID == stripeID && op.StripeID != "":
+		return Change{}, false, nil // known
+	case op.StripeID != "":
+		return Change{}, false, fmt.Errorf("%w: %s is %s, and %s names the same operation", ErrConflict, op.ID, op.StripeID, stripeID)
+	}
+	before, missed, err := t.catchUp(op)
+	if err != nil {
+		return Change{}, false, fmt.Errorf("%w: %s is %s, and Stripe holds it as %s", ErrConflict, op.ID, op.State, stripeID)
+	}
+	c, err := before.move(before.operation(op.ID), EventConfirm, By{}, func(o *Operation) {
+		o.StripeID, o.OpenSends = stripeID, 0
+		o.ErrorCode, o.ErrorMessage = "", ""
+	})
+	if err != nil {
+		return Change{}, false, err
+	}
+	if !op.State.Open() {
+		detail = fmt.Sprintf("Stripe holds it although it was %s and no send of it was known; %s", op.State, detail)
+	}
+	c.History.From = op.State
+	c.Postings = append(missed, c.Postings...)
+	c.History.Answer, c.History.Detail = a, detail
+	return c, true, nil
+}
+
+// catchUp lets an operation of which no send is known to be open take the steps it missed,
+// up to one that evidence can settle, with their postings. Evidence meets such an operation
+// when the database lost the commit of the send; left as it is, it would be sent again.
+func (t Transfer) catchUp(op *Operation) (Transfer, []Posting, error) {
+	if op.State.Open() {
+		return t, nil, nil
+	}
+	kind, table, m := t.terms(op)
+	t.Reversals = slices.Clone(t.Reversals)
+	o := t.operation(op.ID)
+	var postings []Posting
+	for !o.State.Open() {
+		e := EventSend
+		if o.State == Held {
+			e = EventRelease
+			t.HeldBy, t.HeldUntil = "", time.Time{}
+		}
+		to, err := move(table, o.State, e)
+		if err != nil {
+			return Transfer{}, nil, err
+		}
+		postings = append(postings, postingsFor(kind, o.State, to, m)...)
+		o.State = to
+	}
+	return t, postings, nil
+}
+
+// Lost records that a send's outcome is not known because its owner died or was cut off.
+func (t Transfer) Lost(detail string) (Change, error) {
+	op, _ := t.Current()
+	c, err := t.move(op, EventLose, By{}, func(o *Operation) {
+		o.ErrorCode, o.ErrorMessage = "interrupted", detail
+	})
+	c.History.Detail = detail
+	return c, err
+}
+
+// Absent follows a read of Stripe, made strictly after QUIET, that found nothing: proof that
+// the generation moved no money; or, when the generation is doubtful, no proof but the last
+// safe move of the machine. now is the database's.
+func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error) {
+	op, _ := t.Current()
+	if op == nil {
+		return t.move(nil, EventProveAbsent, By{}, nil)
+	}
+	if quiet := p.quietAt(op); !now.After(quiet) {
+		return Change{}, fmt.Errorf("%w: absence is no evidence before %s", ErrTooEarly, quiet.Format(time.RFC3339))
+	}
+	if doubtful || p.Unresolved == ParkAlways {
+		c, err := t.move(op, EventPark, By{}, nil)
+		c.History.Detail = "read after the quiet period: Stripe does not hold it, but may still roll it forward"
+		return c, err
+	}
+	c, err := t.move(op, EventProveAbsent, By{}, func(o *Operation) { o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch) })
+	c.History.Detail = "read after the quiet period: Stripe does not hold it"
+	return c, err
+}
+
+// quietAt returns the moment after which nothing of the operation's generation can be under
+// way: QUIET after its first send, and after the ledger's epoch began.
+func (p Policy) quietAt(op *Operation) time.Time {
+	at := op.FirstSentAt.Add(p.Windows.Quiet)
+	if op.Epoch < p.Epoch {
+		if since := p.EpochSince.Add(p.Windows.Quiet); since.After(at) {
+			at = since
+		}
+	}
+	return at
+}
+
+// RenewEpoch lets an operation go on after the database lost commits: it rested for QUIET and
+// was looked up, and Stripe does not hold it.
+func (t Transfer) RenewEpoch(p Policy, now time.Time) (Change, error) {
+	op, _ := t.Current()
+	if op == nil {
+		return t.move(nil, EventRenewEpoch, By{}, nil)
+	}
+	if !now.After(p.quietAt(op)) {
+		return Change{}, fmt.Errorf("%w: the database lost commits at %s", ErrTooEarly, p.EpochSince.Format(time.RFC3339))
+	}
+	return t.move(op, EventRenewEpoch, By{}, func(o *Operation) {
+		// A new generation, whatever the old one was: its key may have been used by what was lost.
+		o.Epoch, o.FirstSentAt = max(o.Epoch, p.Epoch), time.Time{}
+	})
+}
+
+// GiveUp ends an operation of which no send is open.
+func (t Transfer) GiveUp(code, detail string) (Change, error) {
+	op, _ := t.Current()
+	c, err := t.move(op, EventGiveUp, By{}, func(o *Operation) {
+		if code != "" {
+			o.ErrorCode, o.ErrorMessage = code, detail
+		}
+	})
+	c.History.Detail = detail
+	return c, err
+}
+
+// SetAside takes an operation out of the machine's hands after repeated bugs: parked when a
+// send is open (after [Transfer.Lost]), else given up.
+func (t Transfer) SetAside(reason string) (Change, error) {
+	op, _ := t.Current()
+	if op == nil {
+		return Change{}, fmt.Errorf("%w: nothing is being driven in %s", ErrIllegalMove, t.State)
+	}
+	if !op.State.Open() {
+		return t.GiveUp("bug", reason)
+	}
+	c, err := t.move(op, EventPark, By{}, func(o *Operation) { o.ErrorCode, o.ErrorMessage = "bug", reason })
+	c.History.Detail = reason
+	return c, err
+}

@@ -1,0 +1,244 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// What a person may ask of a transfer. Each is a step through the same table as the
+// machine's own, and none goes round the money protocol.
+
+// Hold keeps a transfer from being sent, until a moment or (zero) until it is released. Only
+// a transfer with no open send can be held.
+func (t Transfer) Hold(source HoldSource, until time.Time, by By) (Change, error) {
+	if t.StripeID != "" {
+		return Change{}, fmt.Errorf("%w: Stripe holds it already; the way back is a reversal", ErrIllegalMove)
+	}
+	if !until.IsZero() && until.Before(t.NotBefore) {
+		until = t.NotBefore // a hold that ends by itself does not end before the order's own date
+	}
+	c, err := t.move(&t.Operation, EventHold, by, nil)
+	c.After.HeldBy, c.After.HeldUntil = source, until
+	return c, err
+}
+
+// Release ends a hold; the transfer is owed again, at once.
+func (t Transfer) Release(by By) (Change, error) {
+	c, err := t.move(&t.Operation, EventRelease, by, spend)
+	c.After.HeldBy, c.After.HeldUntil = "", time.Time{}
+	return c, err
+}
+
+// spend has the next send begin a generation. A pending operation keeps its key, which was
+// never executed; but one that comes back from a hold, or from having been given up, may have
+// a key that is bound to a refusal, which would only be replayed.
+func spend(o *Operation) { o.FirstSentAt = time.Time{} }
+
+// Cancel ends a transfer that was never sent, or of which it is proved that it moved no money.
+func (t Transfer) Cancel(by By) (Change, error) {
+	if t.StripeID != "" {
+		return Change{}, fmt.Errorf("%w: Stripe holds it; the way back is a reversal", ErrIllegalMove)
+	}
+	c, err := t.move(&t.Operation, EventCancel, by, nil)
+	c.After.HeldBy, c.After.HeldUntil = "", time.Time{}
+	return c, err
+}
+
+// Retry has a refused operation tried again now, its count of refusals begun anew. Of a
+// transfer whose reversals were given up, it takes those up again.
+func (t Transfer) Retry(by By) (Change, error) {
+	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.State == ReversalPending) {
+		var mutate func(*Operation)
+		if op.State == PermanentlyFailed {
+			mutate = spend
+		}
+		return t.move(op, EventRetry, by, mutate)
+	}
+	if t.State != PermanentlyFailed {
+		return Change{}, fmt.Errorf("%w: nothing is left to retry in %s", ErrIllegalMove, t.State)
+	}
+	c := Change{After: t.next()}
+	a := &c.After
+	to, err := move(moves, t.State, EventReverse)
+	if err != nil {
+		return Change{}, err
+	}
+	a.State = to
+	for i, r := range a.Reversals {
+		if r.State != PermanentlyFailed {
+			continue
+		}
+		if a.Reversals[i].State, err = move(reversalMoves, r.State, EventRetry); err != nil {
+			return Change{}, err
+		}
+		a.Reversals[i].Since = time.Time{}
+		spend(&a.Reversals[i].Operation)
+		c.Touched = append(c.Touched, i)
+	}
+	first := t.Reversals[c.Touched[0]]
+	c.History = History{Transfer: t.ID, Version: a.Version, Subject: first.ID, Kind: MakeReversal, Event: EventRetry,
+		From: first.State, To: a.Reversals[c.Touched[0]].State, Epoch: first.Epoch, Generation: first.Generation, By: by}
+	c.seal(t)
+	return c, nil
+}
+
+// Reverse asks for a reversal of amount minor units, or (0) of all that remains. What was
+// given up before is replaced by it. It returns a FieldErrors when the amount cannot be.
+func (t Transfer) Reverse(id ID, amount int64, epoch int, by By) (Change, error) {
+	to, err := move(moves, t.State, EventReverse)
+	if err != nil || t.StripeID == "" {
+		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.State)
+	}
+	rest := t.Remaining()
+	if amount == 0 {
+		amount = rest
+	}
+	m := Money{amount, t.Money.Currency}
+	switch err := m.Check(); {
+	case rest <= 0: // below: more came back by other hands than was asked for here
+		return Change{}, fmt.Errorf("%w: nothing remains to be reversed", ErrIllegalMove)
+	case err != nil:
+		return Change{}, FieldErrors{{"amount", err.Error()}}
+	case amount > rest:
+		return Change{}, FieldErrors{{"amount", fmt.Sprintf("%s is more than what remains: at most %d (%s)",
+			m, rest, Money{rest, t.Money.Currency})}}
+	}
+	c := Change{After: t.next()}
+	a := &c.After
+	a.State = to
+	for i, r := range a.Reversals {
+		if r.State == PermanentlyFailed {
+			if a.Reversals[i].State, err = move(reversalMoves, r.State, EventCancel); err != nil {
+				return Change{}, err
+			}
+			a.Reversals[i].Since = time.Time{}
+			c.Touched = append(c.Touched, i)
+		}
+	}
+	born, err := move(reversalMoves, "", EventReverse)
+	if err != nil {
+		return Change{}, err
+	}
+	a.Reversals = append(a.Reversals, Reversal{Operation: Operation{ID: id, State: born, Epoch: epoch}, Amount: amount, Cause: by.Reason})
+	c.Touched = append(c.Touched, len(a.Reversals)-1)
+	c.History = History{Transfer: t.ID, Version: a.Version, Subject: id, Kind: MakeReversal, Event: EventReverse,
+		To: born, Epoch: epoch, By: by}
+	c.seal(t)
+	return c, nil
+}
+
+// CheckResolve reports whether a person's word that an operation moved no money may be taken
+// yet: it must be parked, and QUIET must be over.
+func (t Transfer) CheckResolve(p Policy, now time.Time) error {
+	op, _ := t.Current()
+	if op == nil || op.State != Parked {
+		return fmt.Errorf("%w: only what is parked can be resolved as failed, and this is %s", ErrIllegalMove, t.subjectState())
+	}
+	if quiet := p.quietAt(op); !now.After(quiet) {
+		return fmt.Errorf("%w: absence is no evidence before %s", ErrTooEarly, quiet.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// ResolveAbsent takes a person's word, after a read that found nothing, that a parked
+// operation moved no money. The next generation is begun only by what follows.
+func (t Transfer) ResolveAbsent(p Policy, now time.Time, by By) (Change, error) {
+	if err := t.CheckResolve(p, now); err != nil {
+		return Change{}, err
+	}
+	op, _ := t.Current()
+	return t.move(op, EventProveAbsent, by, func(o *Operation) { o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch) })
+}
+
+func (t *Transfer) subjectState() State {
+	if op, _ := t.Current(); op != nil {
+		return op.State
+	}
+	return t.State
+}
+
+// Reconcile books what Stripe was read to hold against the reversal being driven, after an
+// answer that hints that the money came back already (STRIPE rows R2, R3). Reversals that
+// nobody here made are booked as external. Then, in this order: ours is there, and is
+// confirmed; one made outside for the same amount stands for it; nothing remains, and ours is
+// moot. It returns false when Stripe holds nothing that the ledger does not know.
+func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
+	op, kind := t.Current()
+	if kind != MakeReversal || op == nil {
+		return Change{}, false, nil
+	}
+	at := slices.IndexFunc(t.Reversals, func(r Reversal) bool { return r.ID == op.ID })
+	ours := t.Reversals[at]
+	var foreign []StripeReversal
+	var listed int64
+	for _, sr := range s.Reversals {
+		if Names(sr.Metadata, ours.ID) {
+			return t.Found(ours.ID, sr.ID, "read at Stripe: the reversal is there")
+		}
+		listed += sr.Amount
+		known := slices.ContainsFunc(t.Reversals, func(r Reversal) bool { return r.StripeID == sr.ID || Names(sr.Metadata, r.ID) })
+		if !known {
+			foreign = append(foreign, sr)
+		}
+	}
+	remains := s.Amount - s.AmountReversed
+	if listed != s.AmountReversed {
+		return Change{}, false, nil // the list lags behind the amount: what it lacks may be ours
+	}
+	if len(foreign) == 0 || remains >= ours.Amount {
+		return Change{}, false, nil
+	}
+	c := Change{After: t.next()}
+	after := &c.After
+	r := &after.Reversals[at]
+	event, detail := EventAdopt, "reversed outside settled"
+	slices.Reverse(foreign) // oldest first
+	stands := slices.IndexFunc(foreign, func(sr StripeReversal) bool { return sr.Amount == ours.Amount })
+	var err error
+	switch {
+	case stands >= 0:
+		if !r.State.Open() {
+			return Change{}, false, nil
+		}
+		event, detail = EventConfirm, "a reversal of the same amount was made outside settled and stands for this one"
+		if r.State, err = move(reversalMoves, r.State, event); err != nil {
+			return Change{}, false, err
+		}
+		r.StripeID, r.External, r.OpenSends = foreign[stands].ID, true, 0
+		r.ErrorCode, r.ErrorMessage = "", ""
+		foreign = slices.Delete(foreign, stands, stands+1)
+	case remains == 0:
+		if !r.State.Open() {
+			return Change{}, false, nil
+		}
+		event, detail = EventMoot, "all of the transfer was reversed outside settled"
+		if r.State, err = move(reversalMoves, r.State, event); err != nil {
+			return Change{}, false, err
+		}
+		r.OpenSends = 0
+		r.ErrorCode, r.ErrorMessage = "already_reversed", a.Message
+	}
+	to := r.State
+	c.Postings = postingsFor(MakeReversal, ours.State, to, Money{ours.Amount, t.Money.Currency})
+	c.Touched = []int{at}
+	adopted, err := move(reversalMoves, "", EventAdopt)
+	if err != nil {
+		return Change{}, false, err
+	}
+	for _, sr := range foreign {
+		after.Reversals = append(after.Reversals, Reversal{
+			Operation: Operation{ID: ExternalID(sr.ID), State: adopted, StripeID: sr.ID, Epoch: ours.Epoch},
+			Amount:    sr.Amount, External: true, Cause: "made outside settled",
+		})
+		c.Touched = append(c.Touched, len(after.Reversals)-1)
+		c.Postings = append(c.Postings, entry(Paid, Clearing, Money{sr.Amount, t.Money.Currency})...)
+	}
+	if err := after.settle(); err != nil {
+		return Change{}, false, err
+	}
+	c.History = History{Transfer: t.ID, Version: after.Version, Subject: ours.ID, Kind: MakeReversal, Event: event,
+		From: ours.State, To: to, Epoch: ours.Epoch, Generation: ours.Generation, OpenSends: r.OpenSends, Answer: a, Detail: detail}
+	c.seal(t)
+	return c, true, nil
+}

@@ -1,0 +1,264 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+)
+
+// Digest is what an operation's history says about waiting: there is no retry counter and no
+// next-retry column, so it is folded from the rows each time an actor starts.
+type Digest struct {
+	Refusals   int       // answers that moved no money, since the last word of a person
+	Setbacks   int       // ends of attempts that were not a success, of any verdict, in a row
+	First      time.Time // of those setbacks
+	Last       time.Time // of those setbacks
+	LastAnswer Answer    // the last setback's answer
+	Doubtful   bool      // the generation saw a 5xx, or its key was used by another request: absence proves nothing
+	Spent      bool      // resending the key is of no use: it replays a 5xx, or refuses our bytes
+}
+
+// Add folds one more row of the operation's history, in order.
+func (d Digest) Add(h History) Digest {
+	a := h.Answer
+	switch h.Event {
+	case EventSend:
+		if h.OpenSends == 1 { // the first send of a generation, or of one that was not executed
+			d.Doubtful, d.Spent = false, false
+		}
+		return d
+	case EventRetry, EventAccept, EventReverse, EventRelease, EventRenewEpoch, EventGiveUp:
+		// What was given up goes on by a person's word alone. That word's row may be another
+		// operation's: one retry takes up all reversals that were given up.
+		return Digest{}
+	case EventRefuse, EventProveAbsent:
+		d.Refusals++
+		d.Doubtful, d.Spent = false, false
+	case EventNotExecuted:
+	case EventLose:
+		d.Doubtful = d.Doubtful || a.ServerError() || mismatch(a)
+		d.Spent = d.Spent || a.ServerError() && a.Replayed || mismatch(a)
+	default:
+		return d
+	}
+	d.Setbacks++
+	d.Last, d.LastAnswer = h.At, a
+	if d.First.IsZero() {
+		d.First = h.At
+	}
+	return d
+}
+
+// mismatch reports Stripe's word that the key was used with other parameters (row T10):
+// unknown, and never to be sent again with these.
+func mismatch(a Answer) bool { return a.Verdict == Unknown && a.Reaction == LookFirst }
+
+// NewDigest folds the rows of a transfer's history that are the operation's own.
+func NewDigest(rows []History, operation ID) Digest {
+	var d Digest
+	for _, h := range rows {
+		if h.Subject == operation {
+			d = d.Add(h)
+		}
+	}
+	return d
+}
+
+// Action is what an actor does next.
+type Action uint8
+
+// The actions.
+const (
+	Rest     Action = iota // nothing, until somebody asks: the actor may stop
+	Idle                   // nothing by itself, but the work is unfinished: the actor stays
+	Send                   // ask for a permit, commit to a send, call Stripe
+	Look                   // read Stripe for evidence
+	NoteLost               // record that an interrupted send's outcome is unknown
+	Release                // the hold's time is over
+	GiveUp                 // record that the machine stops trying
+)
+
+// Mover says whose move it is.
+type Mover string
+
+// The movers.
+const (
+	MoveOfSeller   Mover = "seller"
+	MoveOfPlatform Mover = "platform"
+	MoveOfStripe   Mover = "stripe"
+	MoveOfSettled  Mover = "settled"
+	MoveOfNobody   Mover = ""
+)
+
+// Step is what comes next for a transfer, when, and why.
+type Step struct {
+	Action  Action
+	At      time.Time // by the database's clock; not after now means at once
+	Code    string    // a word for the reason
+	Why     string    // one sentence for people
+	Mover   Mover
+	Awaits  Reaction // the condition whose event may come before At
+	Decides bool     // a Look that, finding nothing, is proof of absence
+}
+
+// Plan decides what comes next. It is the whole schedule: pure, and derived from nothing but
+// the ledger. looked is when the caller last read Stripe for this operation in vain (zero:
+// never); it is not durable, because a read too many costs nothing but a read.
+func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
+	op, kind := t.Current()
+	switch t.State {
+	case Held:
+		return planHeld(t)
+	case Canceled:
+		return Step{Code: "canceled", Why: "Canceled before any money moved."}
+	case Completed:
+		return Step{Code: "completed", Why: "Stripe holds the transfer."}
+	case PartiallyReversed:
+		return Step{Code: "partially_reversed", Why: fmt.Sprintf("%s of it came back.", Money{t.AmountReversed, t.Money.Currency})}
+	case Reversed:
+		return Step{Code: "reversed", Why: "All of it came back."}
+	case PermanentlyFailed:
+		return Step{Code: orElse(lastError(t), "permanently_failed"), Mover: MoveOfPlatform,
+			Why: "The machine gave up: " + orElse(lastMessage(t), "no reason was recorded") + " Somebody must retry, reverse or cancel it."}
+	}
+	if op == nil {
+		panic(fmt.Sprintf("ledger: transfer %s is %s with nothing being driven", t.ID, t.State))
+	}
+	r := p.retry(kind)
+	switch op.State {
+	case Pending, FailedState:
+		return planSend(op, kind, d, p, r, now)
+	case Sending:
+		return Step{Action: NoteLost, Code: "sending", Why: "A call to Stripe is under way.", Mover: MoveOfStripe}
+	case Unresolved:
+		return planUnresolved(op, d, p, r, now, looked)
+	case Parked:
+		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform,
+			Why: "Whether Stripe moved the money is not known, and no safe move is left: look at Stripe and resolve it."}
+		if kind == MakeReversal {
+			step.Action = Idle // its siblings wait behind it
+		}
+		return step
+	}
+	panic(fmt.Sprintf("ledger: operation %s is %q", op.ID, op.State))
+}
+
+func planHeld(t *Transfer) Step {
+	step := Step{Code: "held_by_" + string(t.HeldBy), Why: "Held by " + string(t.HeldBy) + ".", Mover: MoveOfPlatform}
+	if !t.HeldUntil.IsZero() {
+		step.Action, step.At, step.Mover = Release, t.HeldUntil, MoveOfSettled
+		step.Why = fmt.Sprintf("Held by %s until %s.", t.HeldBy, t.HeldUntil.UTC().Format(time.RFC3339))
+	}
+	return step
+}
+
+// planSend plans an operation of which no send is open: try, wait, or give up.
+func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now time.Time) Step {
+	if op.Epoch < p.Epoch {
+		return Step{Action: Look, At: p.quietAt(op).Add(1), Code: "new_epoch", Mover: MoveOfSettled, Decides: true,
+			Why: "The database lost commits: it is looked up at Stripe before it goes on."}
+	}
+	if kind == MakeReversal && !r.Enabled {
+		return Step{Action: Idle, Code: "reversals_disabled", Mover: MoveOfPlatform,
+			Why: "Reversals are recorded and wait: REVERSAL_WORKER_ENABLED is false."}
+	}
+	if d.Setbacks == 0 {
+		return Step{Action: Send, At: now, Code: "due", Why: "It is about to be sent.", Mover: MoveOfSettled}
+	}
+	code, last := orElse(op.ErrorCode, "failed"), orElse(op.ErrorMessage, "no reason was given.")
+	switch {
+	case d.LastAnswer.Reaction == AskOperator, d.LastAnswer.Reaction == LookFirst:
+		return Step{Action: GiveUp, At: now, Code: code, Why: last, Mover: MoveOfPlatform}
+	case !r.Enabled:
+		return Step{Action: Idle, Code: code, Mover: MoveOfPlatform,
+			Why: "Refused (" + last + "), and retries are off: somebody must retry or cancel it."}
+	case d.Refusals >= r.MaxAttempts:
+		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
+			Why: fmt.Sprintf("Refused %d times, the last time: %s", d.Refusals, last)}
+	case now.Sub(d.First) > r.MaxAge:
+		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
+			Why: fmt.Sprintf("Tried since %s, the last time: %s", d.First.UTC().Format(time.RFC3339), last)}
+	}
+	wait := r.Backoff.Wait(d.Setbacks, Jitter(op.ID, d.Setbacks))
+	step := Step{Action: Send, Code: code, Mover: MoveOfSettled, Why: "Stripe turned it down (" + last + "); it is tried again."}
+	switch d.LastAnswer.Reaction {
+	case AwaitFunds:
+		step.Mover, step.Why = MoveOfPlatform, "The platform's balance at Stripe is too low; it is sent when that changes."
+	case AwaitSeller:
+		step.Mover, step.Why = MoveOfSeller, "The seller's account cannot take transfers yet; it is sent when that changes."
+	case AwaitSellerFunds:
+		step.Mover, step.Why = MoveOfSeller, "The seller's balance at Stripe is too low for the reversal; it is made when that changes."
+	}
+	if step.Awaits = d.LastAnswer.Reaction; step.Awaits != BackOff {
+		wait = r.Backoff.Max // the event is expected to come first; the timer is a net
+	}
+	step.At = d.Last.Add(wait)
+	return step
+}
+
+// planUnresolved plans an operation whose outcome is unknown: the same key while it is young
+// and of use, reading Stripe when not, and the proof of absence after QUIET.
+func planUnresolved(op *Operation, d Digest, p Policy, r Retry, now, looked time.Time) Step {
+	step := Step{Code: orElse(op.ErrorCode, "unresolved"), Mover: MoveOfStripe}
+	quiet := p.quietAt(op)
+	if now.After(quiet) {
+		step.Action, step.At, step.Decides = Look, later(looked, r.Backoff, op.ID), true
+		step.Why = "Whether Stripe moved the money is not known; nothing can be under way any more, so Stripe is read for the answer."
+		return step
+	}
+	n := max(d.Setbacks, 1)
+	again := d.Last.Add(r.Backoff.Wait(n, Jitter(op.ID, n)))
+	if !d.Spent && op.Epoch == p.Epoch && latest(now, again).Before(op.FirstSentAt.Add(p.Windows.Safe)) {
+		step.Action, step.At = Send, again
+		step.Why = "Whether Stripe moved the money is not known; the same request is sent again under the same key, which cannot pay twice."
+		return step
+	}
+	step.Action = Look
+	step.At = later(looked, r.Backoff, op.ID)
+	if step.At.After(quiet) {
+		step.At, step.Decides = quiet.Add(1), true
+	}
+	step.Why = fmt.Sprintf("Whether Stripe moved the money is not known; Stripe is read until %s, when absence becomes proof.", quiet.UTC().Format(time.RFC3339))
+	return step
+}
+
+// later spaces reads that found nothing.
+func later(looked time.Time, b Backoff, id ID) time.Time {
+	if looked.IsZero() {
+		return looked
+	}
+	return looked.Add(b.Wait(64, Jitter(id, 64)))
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// lastError and lastMessage tell why a transfer was given up: its own error, or that of the
+// reversal that was.
+func lastError(t *Transfer) string {
+	for i := len(t.Reversals) - 1; i >= 0; i-- {
+		if t.Reversals[i].State == PermanentlyFailed {
+			return t.Reversals[i].ErrorCode
+		}
+	}
+	return t.ErrorCode
+}
+
+func lastMessage(t *Transfer) string {
+	for i := len(t.Reversals) - 1; i >= 0; i-- {
+		if t.Reversals[i].State == PermanentlyFailed {
+			return t.Reversals[i].ErrorMessage
+		}
+	}
+	return t.ErrorMessage
+}

@@ -1,0 +1,157 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Record is what an actor reads when it starts: the transfer, and what the history of the
+// operation being driven says about waiting.
+type Record struct {
+	Transfer Transfer
+	Digest   Digest
+	ReadAt   time.Time // the database's clock at the read
+}
+
+// Dossier is all that is known of one transfer, for people.
+type Dossier struct {
+	Record
+	History  []History // by version
+	Postings []DatedPosting
+}
+
+// DatedPosting is a posting with the version of the transfer whose history row is its entry.
+type DatedPosting struct {
+	Version int64
+	At      time.Time
+	Posting
+}
+
+// StripeEvent is one verified webhook event as the inbox keeps it: claimed when received,
+// handled when applied.
+type StripeEvent struct {
+	ID         string // evt_…; the key by which duplicates are dropped
+	Type       string // transfer.created, …
+	Account    string // acct_… of a seller's event; empty for the platform's own
+	Livemode   bool
+	APIVersion string
+	Object     string    // the ID of data.object
+	Created    time.Time // as Stripe says; never used for order
+	Payload    []byte    // the raw body
+}
+
+// MessageType names what a person may inject.
+type MessageType string
+
+// The messages.
+const (
+	MessageRetry   MessageType = "retry"
+	MessageHold    MessageType = "hold"
+	MessageRelease MessageType = "release"
+	MessageCancel  MessageType = "cancel"
+	MessageReverse MessageType = "reverse"
+	MessageResolve MessageType = "resolve"
+	MessageRestart MessageType = "restart"
+)
+
+// MessageTypes lists every message.
+var MessageTypes = []MessageType{MessageRetry, MessageHold, MessageRelease, MessageCancel, MessageReverse, MessageResolve, MessageRestart}
+
+// Outcome is what a person says became of a parked operation.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeCompleted Outcome = "completed" // Stripe holds it, as StripeID
+	OutcomeFailed    Outcome = "failed"    // Stripe does not
+)
+
+// Message is one injected message. It is stored before it acts.
+type Message struct {
+	ID       ID
+	Transfer ID
+	Type     MessageType
+	By       By // Message is ID again
+	Amount   int64
+	Until    time.Time
+	Outcome  Outcome
+	StripeID string
+}
+
+// Check reports every field that is wrong, or nil.
+func (m Message) Check(now time.Time) error {
+	var wrong FieldErrors
+	add := func(field, detail string) { wrong = append(wrong, FieldError{field, detail}) }
+	if !slices.Contains(MessageTypes, m.Type) {
+		add("type", fmt.Sprintf("must be one of %s", join(MessageTypes)))
+	}
+	if m.By.Reason == "" {
+		add("reason", "is required: say why, for those who read the history")
+	} else if err := CheckText(m.By.Reason, ReasonMax); err != nil {
+		add("reason", err.Error())
+	}
+	only := func(field string, given bool, of MessageType) {
+		if given && m.Type != of {
+			add(field, fmt.Sprintf("goes with %s only", of))
+		}
+	}
+	only("amount", m.Amount != 0, MessageReverse)
+	only("until", !m.Until.IsZero(), MessageHold)
+	only("outcome", m.Outcome != "", MessageResolve)
+	only("stripe_id", m.StripeID != "", MessageResolve)
+	if m.Amount < 0 {
+		add("amount", fmt.Sprintf("%d is below 1, the smallest amount in minor units; leave it out to reverse all that remains", m.Amount))
+	}
+	if m.Type == MessageHold && !m.Until.IsZero() && !m.Until.After(now) {
+		add("until", "is in the past: give a later moment, or leave it out to hold until released")
+	}
+	if m.Type == MessageResolve {
+		switch m.Outcome {
+		case OutcomeCompleted:
+			if !transferForm.MatchString(m.StripeID) && !reversalForm.MatchString(m.StripeID) {
+				add("stripe_id", "must name the object at Stripe, such as tr_1Abc or trr_1Abc")
+			}
+		case OutcomeFailed:
+			if m.StripeID != "" {
+				add("stripe_id", "goes with the outcome completed only")
+			}
+		default:
+			add("outcome", "must be completed or failed")
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return wrong
+}
+
+// Receipt is what became of a message: stored once, when it has acted or was refused.
+type Receipt struct {
+	Message ID
+	Before  State
+	After   State
+	Refusal string // empty when it acted
+}
+
+// Filter selects transfers for a list; zero fields select all.
+type Filter struct {
+	Status        State
+	Seller        string
+	Destination   string
+	Reference     string
+	ErrorCode     string
+	CreatedAfter  time.Time // exclusive
+	CreatedBefore time.Time // exclusive
+	Before        ID        // the cursor: only transfers that sort before it (newest first)
+	Limit         int
+}
+
+// AuditRow is what an audit needs of one transfer, read in one snapshot.
+type AuditRow struct {
+	Transfer   Transfer
+	Books      Books // summed from the stored postings
+	Versions   int64 // history rows
+	LastStatus State // the newest history row's
+	Unbalanced int   // entries whose postings do not sum to zero
+}

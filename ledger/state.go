@@ -1,0 +1,166 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// State is where a transfer or a reversal stands. Operators say these words aloud.
+type State string
+
+// The states. A reversal has those from Pending to Parked, Completed, Canceled and
+// PermanentlyFailed; the rest are a transfer's alone.
+const (
+	Held              State = "held"               // not to be sent yet; held_by says why
+	Pending           State = "pending"            // owed; no call of the current generation is open
+	Sending           State = "sending"            // a call was committed to and is under way
+	FailedState       State = "failed"             // the last generation ended and moved no money
+	Unresolved        State = "unresolved"         // a call's outcome is not known
+	Parked            State = "parked"             // unknown, and the machine has no safe move left
+	Completed         State = "completed"          // Stripe holds it
+	ReversalPending   State = "reversal_pending"   // one or more reversals are being driven
+	PartiallyReversed State = "partially_reversed" // some of it came back
+	Reversed          State = "reversed"           // all of it came back
+	Canceled          State = "canceled"           // never sent, and never will be
+	PermanentlyFailed State = "permanently_failed" // no money moved and the machine gave up
+)
+
+// States lists every state, in the order of a transfer's life.
+var States = []State{Held, Pending, Sending, FailedState, Unresolved, Parked, Completed,
+	ReversalPending, PartiallyReversed, Reversed, Canceled, PermanentlyFailed}
+
+// ParseState reads a state's name.
+func ParseState(s string) (State, error) {
+	if slices.Contains(States, State(s)) {
+		return State(s), nil
+	}
+	return "", fmt.Errorf("%q is no state: use one of %s", s, join(States))
+}
+
+// Open reports a state in which a send may have moved money, or may yet.
+func (s State) Open() bool { return s == Sending || s == Unresolved || s == Parked }
+
+// Event is why a state changes.
+type Event string
+
+// The events.
+const (
+	EventAccept       Event = "accept"        // it was registered
+	EventHold         Event = "hold"          // somebody or a schedule wants it not sent
+	EventRelease      Event = "release"       // the hold ended
+	EventSend         Event = "send"          // a call is committed to
+	EventConfirm      Event = "confirm"       // evidence: Stripe holds it
+	EventRefuse       Event = "refuse"        // evidence: this generation moved nothing
+	EventNotExecuted  Event = "not_executed"  // evidence: the only send of this generation was not executed
+	EventLose         Event = "lose"          // the outcome of a send is not known
+	EventProveAbsent  Event = "prove_absent"  // read after QUIET: Stripe does not hold it
+	EventPark         Event = "park"          // read after QUIET, and absence would prove nothing
+	EventGiveUp       Event = "give_up"       // attempts, age, or a bug: a person must act
+	EventCancel       Event = "cancel"        // a person wants it never sent
+	EventRetry        Event = "retry"         // a person wants it tried again
+	EventReverse      Event = "reverse"       // a reversal was asked for
+	EventRenewEpoch   Event = "renew_epoch"   // looked up after the database lost commits; goes on under new keys
+	EventAdopt        Event = "adopt"         // a reversal made outside was found and booked
+	EventMoot         Event = "moot"          // refused because all of the transfer came back by other hands
+	EventReversedAll  Event = "reversed_all"  // the last reversal ended; nothing remains
+	EventReversedPart Event = "reversed_part" // the last reversal ended; a part remains
+	EventReversedNone Event = "reversed_none" // the last reversal ended; all remains
+)
+
+// ErrIllegalMove reports a step that the table does not have.
+var ErrIllegalMove = errors.New("illegal move")
+
+// moves lists every step a transfer may take; what is not here is illegal.
+var moves = map[State]map[Event]State{
+	"":                {EventAccept: Pending, EventHold: Held},
+	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held},
+	Pending:           {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
+	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending},
+	FailedState:       {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState},
+	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved},
+	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState},
+	Completed:         {EventReverse: ReversalPending},
+	ReversalPending:   {EventReverse: ReversalPending, EventAdopt: ReversalPending, EventReversedAll: Reversed, EventReversedPart: PartiallyReversed, EventReversedNone: Completed, EventGiveUp: PermanentlyFailed},
+	PartiallyReversed: {EventReverse: ReversalPending},
+	Reversed:          {},
+	Canceled:          {},
+	// Which of the two a retry means is decided by whether Stripe holds the transfer:
+	// see [Transfer.Retry].
+	PermanentlyFailed: {EventRetry: Pending, EventReverse: ReversalPending, EventCancel: Canceled},
+}
+
+// reversalMoves is the same for a reversal: a send like a transfer's, without holds.
+var reversalMoves = map[State]map[Event]State{
+	"":                {EventReverse: Pending, EventAdopt: Completed},
+	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
+	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled},
+	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState},
+	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled},
+	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled},
+	Completed:         {},
+	Canceled:          {},
+	PermanentlyFailed: {EventRetry: Pending, EventCancel: Canceled},
+}
+
+// move looks a step up.
+func move(table map[State]map[Event]State, from State, e Event) (State, error) {
+	to, ok := table[from][e]
+	if !ok {
+		return "", fmt.Errorf("%w: %s does not follow %s", ErrIllegalMove, e, from)
+	}
+	return to, nil
+}
+
+// Follows returns the states that may follow s in a transfer's table, sorted, without s.
+func Follows(s State) []State { return follows(moves, s) }
+
+// ReversalFollows is [Follows] for a reversal's table.
+func ReversalFollows(s State) []State { return follows(reversalMoves, s) }
+
+func follows(table map[State]map[Event]State, s State) []State {
+	var to []State
+	for _, t := range table[s] {
+		if t != s && !slices.Contains(to, t) {
+			to = append(to, t)
+		}
+	}
+	slices.Sort(to)
+	return to
+}
+
+// Mermaid draws a table of moves as a Mermaid state diagram. The drawing in the README is
+// this text; a test holds it to the table.
+func Mermaid(kind Kind) string {
+	table := moves
+	if kind == MakeReversal {
+		table = reversalMoves
+	}
+	var b strings.Builder
+	b.WriteString("stateDiagram-v2\n")
+	for _, from := range append([]State{""}, States...) {
+		var lines []string
+		for e, to := range table[from] {
+			name := string(from)
+			if from == "" {
+				name = "[*]"
+			}
+			lines = append(lines, fmt.Sprintf("    %s --> %s: %s\n", name, to, e))
+		}
+		if next, known := table[from]; known && len(next) == 0 {
+			lines = append(lines, fmt.Sprintf("    %s --> [*]\n", from))
+		}
+		slices.Sort(lines)
+		b.WriteString(strings.Join(lines, ""))
+	}
+	return b.String()
+}
+
+func join[S ~string](list []S) string {
+	words := make([]string, len(list))
+	for i, s := range list {
+		words[i] = string(s)
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,225 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// HoldSource says who or what holds a transfer back.
+type HoldSource string
+
+// The sources of a hold.
+const (
+	HeldByPayment  HoldSource = "payment"
+	HeldBySchedule HoldSource = "schedule"
+	HeldByOperator HoldSource = "operator"
+	HeldByDispute  HoldSource = "dispute"
+	HeldByRefund   HoldSource = "refund"
+)
+
+// Operation is what happens exactly once: creating a transfer at Stripe, or making one
+// reversal. Its idempotency key is derived from ID, Epoch and Generation.
+type Operation struct {
+	ID           ID
+	State        State
+	Since        time.Time // when State was entered, by the database's clock
+	Epoch        int       // the ledger's epoch of the generation in use
+	Generation   int       // of the idempotency key in use; 0: none was ever sent
+	RequestHash  string    // of the request that goes with the generation
+	FirstSentAt  time.Time // when the generation was first committed to, by the database's clock
+	OpenSends    int       // sends of the generation that have no definite answer; some never get one
+	StripeID     string    // tr_… or trr_…, once Stripe is known to hold it
+	ErrorCode    string    // of the last setback
+	ErrorMessage string
+}
+
+// Transfer is the aggregate: what the platform owes one seller, with its reversals.
+type Transfer struct {
+	Operation
+	Order
+	Version        int64 // guards every write; each change adds one
+	HeldBy         HoldSource
+	HeldUntil      time.Time // zero: until somebody releases it
+	AmountReversed int64     // minor units; of completed reversals
+	CreatedAt      time.Time
+	Reversals      []Reversal // oldest first
+}
+
+// Reversal is a part, or all, of a transfer that must come back, for one cause.
+type Reversal struct {
+	Operation
+	Amount    int64  // minor units, in the transfer's currency
+	Cause     string // why, in the words of who asked
+	External  bool   // made outside settled, and found by reading Stripe
+	CreatedAt time.Time
+}
+
+// Final reports a reversal that nothing more happens to by itself.
+func (r Reversal) Final() bool {
+	return r.State == Completed || r.State == Canceled || r.State == PermanentlyFailed
+}
+
+// By names who asked for a change, for the history and the audit of messages.
+type By struct {
+	Message   ID     // the injected message, or zero
+	Principal string // the token's name, or "settled"
+	Reason    string
+}
+
+// History is one row of the append-only record: one step of a transfer or of one of its
+// reversals, with the attempt's answer when the step follows one. Each version of a transfer
+// has exactly one.
+type History struct {
+	Transfer   ID
+	Version    int64 // of the transfer, after the step
+	Subject    ID    // the operation that moved: the transfer's ID, or a reversal's
+	Kind       Kind
+	At         time.Time // the database's clock, set at commit
+	Event      Event
+	From, To   State // the subject's
+	Status     State // the transfer's, after the step
+	Epoch      int
+	Generation int
+	OpenSends  int    // after the step
+	Answer     Answer // of the attempt; its Row is empty when the step follows none
+	By         By
+	Detail     string // for people
+}
+
+// Change is one step, to be committed as a whole: guarded by Version-1, with its history row
+// and postings. Version 1 is a creation.
+type Change struct {
+	After    Transfer
+	Touched  []int // indices into After.Reversals of the rows that are new or changed
+	Begins   bool  // the subject's generation begins: FirstSentAt becomes the database's clock
+	History  History
+	Postings []Posting
+
+	entered bool // the transfer's own state changed, be it through a reversal's
+}
+
+// Subject returns the operation that the change moves, in After.
+func (c *Change) Subject() *Operation {
+	return c.After.operation(c.History.Subject)
+}
+
+// Stamp fills in what only the commit knows: its time, by the database's clock.
+func (c *Change) Stamp(at time.Time) {
+	c.History.At = at
+	if c.After.Version == 1 {
+		c.After.CreatedAt = at
+	}
+	if c.History.From != c.History.To {
+		c.Subject().Since = at
+	}
+	if c.entered {
+		c.After.Since = at
+	}
+	if c.Begins {
+		c.Subject().FirstSentAt = at
+	}
+	for _, i := range c.Touched {
+		r := &c.After.Reversals[i]
+		if r.CreatedAt.IsZero() {
+			r.CreatedAt = at
+		}
+		if r.Since.IsZero() { // it entered its state beside the subject
+			r.Since = at
+		}
+	}
+}
+
+func (t *Transfer) operation(id ID) *Operation {
+	if t.ID == id {
+		return &t.Operation
+	}
+	for i := range t.Reversals {
+		if t.Reversals[i].ID == id {
+			return &t.Reversals[i].Operation
+		}
+	}
+	panic(fmt.Sprintf("ledger: transfer %s has no operation %s", t.ID, id))
+}
+
+// Current returns the operation that is being driven and its kind: the transfer's own until
+// Stripe holds it, then the oldest reversal that is not final, else nil.
+func (t *Transfer) Current() (*Operation, Kind) {
+	if t.StripeID == "" {
+		return &t.Operation, CreateTransfer
+	}
+	for i := range t.Reversals {
+		if r := &t.Reversals[i]; !r.Final() {
+			return &r.Operation, MakeReversal
+		}
+	}
+	return nil, MakeReversal
+}
+
+// Remaining returns what may still be reversed, in minor units: the amount less what came
+// back and less what is on its way back.
+func (t *Transfer) Remaining() int64 {
+	rest := t.Money.Amount - t.AmountReversed
+	for _, r := range t.Reversals {
+		if !r.Final() {
+			rest -= r.Amount
+		}
+	}
+	return rest
+}
+
+// Request returns the POST of an operation's generation in use. It reads nothing that can
+// change while the generation lasts.
+func (t *Transfer) Request(op *Operation) Request {
+	meta := make(map[string]string)
+	if op.ID == t.ID {
+		maps.Copy(meta, t.Metadata)
+	}
+	// Ours come last: nothing a platform writes may take the place of what evidence is found by.
+	meta[MetaOperation] = op.ID.String()
+	meta[MetaGeneration] = strconv.Itoa(op.Generation)
+	meta[MetaEpoch] = strconv.Itoa(op.Epoch)
+	r := Request{
+		Operation: op.ID,
+		Key:       Key(op.ID, op.Epoch, op.Generation),
+		Currency:  t.Money.Currency,
+		Metadata:  meta,
+	}
+	if op.ID != t.ID {
+		i := slices.IndexFunc(t.Reversals, func(v Reversal) bool { return v.ID == op.ID })
+		r.Kind, r.Amount, r.Transfer = MakeReversal, t.Reversals[i].Amount, t.StripeID
+		return r
+	}
+	r.Kind, r.Amount, r.Destination = CreateTransfer, t.Money.Amount, t.Destination
+	r.SourceTransaction, r.Description = t.SourceTransaction, t.Description
+	r.TransferGroup = t.Group()
+	return r
+}
+
+// Group returns the transfer_group that is sent: the platform's own; else one of ours, by
+// which the transfer is found again; else none, because a charge's group is inherited.
+func (t *Transfer) Group() string {
+	if t.TransferGroup != "" || t.SourceTransaction != "" {
+		return t.TransferGroup
+	}
+	return "settled:" + t.ID.String()
+}
+
+// next copies t for a change, so that no change shares memory that changes with the transfer
+// it came from. (The metadata never change, so they are shared.)
+func (t Transfer) next() Transfer {
+	t.Version++
+	t.Reversals = slices.Clone(t.Reversals)
+	return t
+}
+
+// externalNamespace derives the IDs of reversals that others made, so that finding one twice
+// books it once.
+var externalNamespace = uuid.MustParse("7b0f2f3c-55a1-5d1e-9c1c-8f3f5f0a6c11")
+
+// ExternalID returns the ID under which a reversal made outside settled is booked.
+func ExternalID(stripeID string) ID { return uuid.NewSHA1(externalNamespace, []byte(stripeID)) }
