@@ -1,0 +1,274 @@
+package http
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is when a test gives up. No test fails because something took long, but because it
+// never came.
+const patience = 30 * time.Second
+
+// dial opens a connection of its own.
+func dial(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
+// raw writes bytes and returns the answers until the server closes.
+func raw(t testing.TB, addr, request string) []answer {
+	t.Helper()
+	c := dial(t, addr)
+	go io.WriteString(c, request) // the server may answer, and close, before it has read all
+	var all []answer
+	r := bufio.NewReader(c)
+	for {
+		got, err := nethttp.ReadResponse(r, nil)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("no end after %d answers", len(all))
+		}
+		if err != nil {
+			return all
+		}
+		body, err := io.ReadAll(got.Body)
+		got.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.StatusCode != 100 {
+			all = append(all, answer{got.StatusCode, got.Header, body})
+		}
+	}
+}
+
+func TestAMalformedRequestIsRefusedAndEndsItsConnection(t *testing.T) {
+	s := open(t)
+	// What never ends is cut by this one, which has no patience; its requests are small.
+	hasty := open(t, func(c *Config) { c.Limits.Read = 300 * time.Millisecond })
+	post := "POST /v1/transfers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.operator + "\r\nContent-Type: application/json\r\n"
+	length := "Content-Length: " + strconv.Itoa(len(orderText)) + "\r\n"
+	hooks := "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\n"
+	smuggled := "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+	chunk := "1000\r\n" + strings.Repeat("a", 4096) + "\r\n"
+	for name, c := range map[string]struct {
+		addr, request string
+		kind          *kind
+		field         []string
+	}{
+		"a length over the limit":          {s.public, hooks + "Content-Length: 999999999\r\n\r\n", bodyTooLarge, nil},
+		"the same, and it asks first":      {s.public, hooks + "Content-Length: 999999999\r\nExpect: 100-continue\r\n\r\n", bodyTooLarge, nil},
+		"chunks over the limit":            {s.public, hooks + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat(chunk, 80) + "0\r\n\r\n", bodyTooLarge, nil},
+		"2 MB for one transfer":            {s.admin, post + "Content-Length: 2097152\r\n\r\n" + strings.Repeat(" ", 2<<20), bodyTooLarge, nil},
+		"5 MB for a batch":                 {s.admin, strings.Replace(post, "/v1/transfers", batchPath, 1) + "Content-Length: 5242880\r\n\r\n" + strings.Repeat(" ", 5<<20), bodyTooLarge, nil},
+		"100 kB for a message":             {s.admin, strings.Replace(post, "/v1/transfers", "/v1/transfers/x/messages", 1) + "Content-Length: 102400\r\n\r\n" + strings.Repeat(" ", 100<<10), bodyTooLarge, nil},
+		"headers of 64 kB":                 {s.public, hooks + "X: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", headersTooLarge, nil},
+		"a signature of 64 kB":             {s.public, hooks + "Stripe-Signature: t=1," + strings.Repeat("v1=00,", 10000) + "\r\n\r\n", headersTooLarge, nil},
+		"a thousand headers":               {s.public, hooks + strings.Repeat("A: b\r\n", 1000) + "Content-Length: 0\r\n\r\n", headersTooLarge, nil},
+		"two lengths":                      {s.admin, post + "Content-Length: 2\r\n" + length + "\r\n" + orderText, badRequest, nil},
+		"a length and chunks":              {s.admin, post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled, badRequest, nil},
+		"chunks and a length":              {s.public, hooks + "Transfer-Encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n" + smuggled, badRequest, nil},
+		"chunks of no kind":                {s.admin, post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + smuggled, badRequest, nil},
+		"an identity that hides a request": {s.admin, post + "Transfer-Encoding: identity\r\n\r\n" + smuggled, invalidHeader, []string{"Transfer-Encoding"}},
+		"a negative length":                {s.admin, post + "Content-Length: -1\r\n\r\n" + smuggled, badRequest, nil},
+		"a length with a plus":             {s.admin, post + "Content-Length: +2\r\n\r\n{}" + smuggled, badRequest, nil},
+		"a space before the colon":         {s.admin, post + "Content-Length : 2\r\n\r\n{}" + smuggled, badRequest, nil},
+		"a folded header":                  {s.admin, post + "X: a\r\n b\r\n" + length + "\r\n" + orderText + smuggled, badRequest, nil},
+		"a header folded with a tab":       {s.admin, post + "X: a\r\n\tTransfer-Encoding: chunked\r\n" + length + "\r\n" + orderText + smuggled, badRequest, nil},
+		"bare line feeds":                  {hasty.admin, strings.ReplaceAll(post+length+"\r\n", "\r", "") + orderText, requestTimeout, nil},
+		"no host":                          {s.admin, strings.Replace(post, "Host: x\r\n", "", 1) + length + "\r\n" + orderText, badRequest, nil},
+		"two hosts":                        {s.admin, post + "Host: y\r\n" + length + "\r\n" + orderText, badRequest, nil},
+		"HTTP/0.9":                         {s.admin, "GET /livez\r\n\r\n", badRequest, nil},
+		"no HTTP":                          {s.admin, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", badRequest, nil},
+		"two content types":                {s.admin, post + "Content-Type: text/plain\r\n" + length + "\r\n" + orderText, invalidHeader, []string{"Content-Type"}},
+		"two tokens":                       {s.admin, post + "authorization: Bearer x\r\n" + length + "\r\n" + orderText, invalidHeader, []string{"Authorization"}},
+		"two idempotency keys":             {s.admin, post + "Idempotency-Key: a\r\nIdempotency-Key: b\r\n" + length + "\r\n" + orderText, invalidHeader, []string{"Idempotency-Key"}},
+		"an empty idempotency key":         {s.admin, post + "Idempotency-Key:\r\nConnection: close\r\n" + length + "\r\n" + orderText, invalidHeader, []string{"Idempotency-Key"}},
+		"two request IDs":                  {s.admin, post + "X-Request-Id: a\r\nX-Request-Id: b\r\n" + length + "\r\n" + orderText, invalidHeader, []string{"X-Request-Id"}},
+		"a body that is cut short":         {hasty.admin, post + length + "\r\n" + orderText[:20], requestTimeout, nil},
+		"a header that is cut short":       {hasty.admin, post, requestTimeout, nil},
+		"chunks that end nowhere":          {hasty.admin, post + "Transfer-Encoding: chunked\r\n\r\n4\r\n{}", requestTimeout, nil},
+		"a broken chunk":                   {s.admin, post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", badRequest, nil},
+		"two signatures":                   {s.public, hooks + "Stripe-Signature: " + sign(secretOld, "{}", s.now()) + "\r\nStripe-Signature: " + sign(secretOld, "{}", s.now()) + "\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", invalidSignature, nil},
+		"a path with dots":                 {s.admin, strings.Replace(post, "/v1/transfers", "/v1/../v1/transfers", 1) + "Connection: close\r\n" + length + "\r\n" + orderText, notFound, nil},
+		"a path with slashes":              {s.admin, strings.Replace(post, "/v1/transfers", "//v1//transfers", 1) + "Connection: close\r\n" + length + "\r\n" + orderText, notFound, nil},
+		"a path in per cent":               {s.admin, strings.Replace(post, "/v1/transfers", "/v1/%74ransfers", 1) + "Connection: close\r\n" + length + "\r\n" + orderText, notFound, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := raw(t, c.addr, c.request)
+			if len(all) != 1 {
+				t.Fatalf("%d answers: %+v", len(all), all)
+			}
+			all[0].wants(t, c.kind, c.field...)
+		})
+	}
+	if s.commits != 0 || hasty.commits != 0 || len(s.events) != 0 {
+		t.Errorf("%d commits, %d events", s.commits+hasty.commits, len(s.events))
+	}
+	// A route is told from another by its path alone.
+	all := raw(t, s.admin, strings.Replace(post, "POST /v1/transfers", "POST http://evil.example/v1/transfers", 1)+"Connection: close\r\n"+length+"\r\n"+orderText)
+	if len(all) != 1 || all[0].status != 201 {
+		t.Errorf("the absolute form: %+v", all)
+	}
+}
+
+func TestAChunkedBodyIsReadLikeAnyOther(t *testing.T) {
+	s := open(t)
+	all := raw(t, s.admin, "POST /v1/transfers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "+s.operator+"\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"+
+		fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(orderText), orderText))
+	if len(all) != 1 || all[0].status != 201 {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestA2MBBodyIsAnswered413ByAnyClient(t *testing.T) {
+	s := open(t)
+	big := order("description", `"`+strings.Repeat("x", 2<<20)+`"`)
+	for range 20 { // a reset would overtake the answer now and then
+		s.post("/v1/transfers", big).wants(t, bodyTooLarge)
+		s.deliver(big, sign(secretOld, big, s.now())).wants(t, bodyTooLarge)
+	}
+	if a := s.post("/v1/transfers/batch", `{"transfers":[`+big+`]}`); a.status != 200 { // fits here
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestSlowClientsAreCutAndNobodyWaitsForThem(t *testing.T) {
+	s := open(t, func(c *Config) { c.Limits.Read = 500 * time.Millisecond })
+	request := "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: " + strings.Repeat("v1=0,", 100)
+	var slow sync.WaitGroup
+	stop := make(chan struct{})
+	defer close(stop)
+	const clients = 100
+	cut := make(chan error, clients)
+	for range clients {
+		slow.Add(1)
+		c := dial(t, s.public)
+		go func() { // one byte now and then, so that it is never idle
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			slow.Done()
+			for i := range request {
+				if _, err := c.Write([]byte{request[i]}); err != nil {
+					return
+				}
+				select {
+				case <-tick.C:
+				case <-stop:
+					return
+				}
+			}
+		}()
+		go func() {
+			text, err := io.ReadAll(c)
+			if err == nil && !strings.HasPrefix(string(text), "HTTP/1.1 408 ") {
+				err = fmt.Errorf("answered %q", text)
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = fmt.Errorf("never cut: %w", err)
+			} else if err != nil && strings.Contains(err.Error(), "reset") {
+				err = nil // its own bytes crossed the end
+			}
+			cut <- err
+		}()
+	}
+	slow.Wait()
+	if a := s.deliver(eventText, sign(secretOld, eventText, s.now())); a.status != 200 {
+		t.Errorf("another client: %d %s", a.status, a.body)
+	}
+	for range clients {
+		if err := <-cut; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAnAddressHasSoManyConnectionsAndNoMore(t *testing.T) {
+	s := open(t, func(c *Config) { c.Limits.PublicConnsPerIP, c.Limits.AdminConns = 10, 20 })
+	fill := func(addr string, n int) (held []net.Conn) {
+		for range n {
+			c := dial(t, addr)
+			// Its own answer proves that the server counted it.
+			io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+			got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || got.StatusCode != 200 {
+				t.Fatal(got, err)
+			}
+			held = append(held, c)
+		}
+		return held
+	}
+	refused := func(addr string, k *kind) {
+		t.Helper()
+		c := dial(t, addr)
+		got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(got.Body)
+		if err != nil || got.StatusCode != k.status || got.Header.Get("Retry-After") != "5" || !strings.Contains(string(body), problemBase+k.slug) {
+			t.Errorf("%d %v %s %v", got.StatusCode, got.Header, body, err)
+		}
+	}
+	held := fill(s.public, 10)
+	for range 50 {
+		refused(s.public, tooManyRequests)
+	}
+	fill(s.admin, 20)
+	refused(s.admin, unavailable)
+	// Who goes makes room. The server notices by itself, so the next one may have to knock again.
+	held[0].Close()
+	end := time.Now().Add(patience)
+	for {
+		c := dial(t, s.public)
+		io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil && got.StatusCode == 200 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no room was made")
+		}
+	}
+}
+
+func TestAConnectionEndsAfterItsShareOfRequests(t *testing.T) {
+	s := open(t)
+	c := dial(t, s.public)
+	go io.WriteString(c, strings.Repeat("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", requestsPerConn+10))
+	r := bufio.NewReader(c)
+	for n := 0; ; n++ {
+		got, err := nethttp.ReadResponse(r, nil)
+		if err != nil {
+			if n != requestsPerConn {
+				t.Errorf("%d answers: %v", n, err)
+			}
+			return
+		}
+		io.Copy(io.Discard, got.Body)
+	}
+}
+
+func TestNothingTellsWhatServesHere(t *testing.T) {
+	s := open(t)
+	for _, a := range append(raw(t, s.public, "GARBAGE\r\n\r\n"), s.get("/livez"), s.get("/nowhere")) {
+		if a.header.Get("Server") != "" || strings.Contains(strings.ToLower(string(a.body)), "fasthttp") {
+			t.Errorf("%v %s", a.header, a.body)
+		}
+	}
+}

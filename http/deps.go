@@ -1,0 +1,79 @@
+package http
+
+import (
+	"context"
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Engine is the actor system, as far as this package knows it.
+type Engine interface {
+	// Create registers orders in one commit, and answers for each in its place.
+	Create(ctx context.Context, orders []ledger.Order, by ledger.By) ([]ledger.Acceptance, error)
+	// Inject audits a message, has it act, and returns the transfer as it then is. A message
+	// whose ID acted before does not act again.
+	Inject(ctx context.Context, m ledger.Message) (ledger.Record, error)
+	// Receive returns once the events are durable; duplicates are fine.
+	Receive(ctx context.Context, events []ledger.StripeEvent) error
+	// Live says what the transfer's actor is doing.
+	Live(ctx context.Context, id ledger.ID) ledger.Live
+	// Ready returns nil, or why nothing should be sent here yet.
+	Ready(ctx context.Context) error
+	// Policy is what planning depends on beside the transfer.
+	Policy() ledger.Policy
+}
+
+// Store is the ledger's database, for reading.
+type Store interface {
+	// Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
+	Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error)
+	// List returns at most f.Limit transfers, newest first.
+	List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error)
+}
+
+// Tokens is where the admin tokens are kept.
+type Tokens interface {
+	// Tokens returns every token, the revoked ones too.
+	Tokens(ctx context.Context) ([]Token, error)
+}
+
+// Token is an admin token as it is stored: its hash, never itself.
+type Token struct {
+	Name      string // who: it is the principal of what its holder does
+	Prefix    string // the part that is not secret, for looking it up
+	Hash      []byte // [HashToken] of the whole
+	Role      Role
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero: never
+	RevokedAt time.Time // zero: not revoked
+}
+
+// Keys is where the answers to idempotent requests are kept.
+type Keys interface {
+	// ClaimKey takes a key, unless another request has it. A claim that was never finished
+	// may be taken over after staleAfter.
+	ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (Claim, error)
+	// FinishKey stores the answer of a claimed key.
+	FinishKey(ctx context.Context, key string, status int, body []byte) error
+	// ReleaseKey gives a claimed key back, without an answer.
+	ReleaseKey(ctx context.Context, key string) error
+}
+
+// ClaimState is what became of a claim.
+type ClaimState uint8
+
+// The states of a claim.
+const (
+	KeyNew      ClaimState = iota // it is ours: act, then finish or release it
+	KeyRunning                    // another request has it, and has not answered yet
+	KeyDone                       // it was answered: Status and Body are the answer
+	KeyMismatch                   // it was used with another content
+)
+
+// Claim is the answer to a claim of an idempotency key.
+type Claim struct {
+	State  ClaimState
+	Status int
+	Body   []byte
+}

@@ -1,0 +1,114 @@
+package http
+
+import (
+	"bytes"
+	"errors"
+	"mime"
+	"net"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/settled/settled/ledger"
+)
+
+const headersMost = 100 // header lines of one request
+
+// onlyOnce are headers of which a second one is never honest: a proxy may have gone by the other.
+var onlyOnce = [...][]byte{
+	[]byte("Content-Length"), []byte("Transfer-Encoding"),
+	[]byte("Content-Type"), []byte("Content-Encoding"), []byte("Authorization"), []byte("Idempotency-Key"), []byte("X-Request-Id"),
+}
+
+// Places in onlyOnce.
+const contentLength, transferEncoding = 0, 1
+
+// guard refuses what fasthttp lets through although two readers could understand it
+// differently, before the request means anything: after it, the connection is closed.
+func guard(h *fasthttp.RequestHeader) *fault {
+	lines := 0
+	var seen [len(onlyOnce)]bool
+	for rest := h.RawHeaders(); len(rest) > 0; {
+		line := rest
+		if end := bytes.IndexByte(rest, '\n'); end >= 0 {
+			line, rest = rest[:end], rest[end+1:]
+		} else {
+			rest = nil
+		}
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			continue
+		}
+		if lines++; lines > headersMost {
+			return faultf(headersTooLarge, "There are more than %d headers.", headersMost)
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			return faultf(badRequest, "A header is folded over two lines: write it on one.")
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		for i, once := range onlyOnce {
+			switch {
+			case len(name) != len(once) || !bytes.EqualFold(name, once):
+			case seen[i]:
+				return headerFault(string(once), "is given more than once: keep one")
+			case i == transferEncoding && !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")):
+				return headerFault(string(once), "must be chunked, or be left out")
+			default:
+				seen[i] = true
+			}
+		}
+	}
+	if seen[contentLength] && seen[transferEncoding] {
+		return faultf(badRequest, "Content-Length and Transfer-Encoding contradict each other: send one.")
+	}
+	return nil
+}
+
+func headerFault(name, detail string) *fault {
+	return &fault{kind: invalidHeader, detail: "Nothing was done. See errors for the header and its remedy.", fields: ledger.FieldErrors{{Field: name, Detail: detail}}}
+}
+
+// plainJSON refuses a body that is not application/json as it stands.
+func plainJSON(h *fasthttp.RequestHeader) *fault {
+	given := string(h.ContentType())
+	if given == "application/json" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(given)
+	charset := params["charset"]
+	if err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return faultf(unsupportedMedia, "Send the header Content-Type: application/json, not %s.", quote(given))
+	}
+	return nil
+}
+
+// uncompressed refuses a body that is encoded: fasthttp would hand it on as it is.
+func uncompressed(h *fasthttp.RequestHeader) *fault {
+	if given := string(h.Peek("Content-Encoding")); given != "" && !strings.EqualFold(given, "identity") {
+		return faultf(unsupportedMedia, "Send the body without Content-Encoding, not %s.", quote(given))
+	}
+	return nil
+}
+
+// misread answers a request that fasthttp could not read. The connection is closed after it.
+func (s *Server) misread(ctx *fasthttp.RequestCtx, err error) {
+	f := faultf(badRequest, "The request could not be read.")
+	var small *fasthttp.ErrSmallBuffer
+	var network net.Error
+	unread := false
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		f, unread = faultf(bodyTooLarge, "The body is larger than this route takes."), true
+	case errors.As(err, &small):
+		f, unread = faultf(headersTooLarge, "The headers are larger than %d bytes.", headerBytes), true
+	case errors.As(err, &network) && network.Timeout():
+		f = faultf(requestTimeout, "The request was not complete in time.")
+	}
+	if c, ok := ctx.Conn().(*conn); ok && unread {
+		c.linger.Store(true)
+	}
+	id := s.newRequestID()
+	s.write(ctx, id, reply{status: f.kind.status, body: f.text("", id), problem: true})
+	s.metrics.requests.WithLabelValues(noRoute, statusText(f.kind.status)).Inc()
+	s.log.Debug("request not read", "request_id", id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(), "error", err)
+}

@@ -1,0 +1,93 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"strings"
+	"time"
+)
+
+const readyTime = 2 * time.Second // asking whether all is ready takes no longer
+
+// check is one thing that must hold before requests should come.
+type check struct {
+	Name   string  `json:"name"`
+	OK     bool    `json:"ok"`
+	Reason *string `json:"reason"`
+}
+
+type health struct {
+	Status string  `json:"status"`
+	Checks []check `json:"checks"`
+}
+
+// livez says that the process answers, and nothing more: a restart mends nothing else.
+func (s *Server) livez(*call) (reply, error) {
+	return reply{status: 200, body: []byte(`{"status":"live"}`)}, nil
+}
+
+// readyz says whether requests should come here, and if not, why.
+func (s *Server) readyz(c *call) (reply, error) {
+	ctx, cancel := context.WithTimeout(s.base, readyTime)
+	defer cancel()
+	serving := check{Name: "serving", OK: true}
+	if s.draining.Load() {
+		reason := "it is draining, and stops soon"
+		serving.OK, serving.Reason = false, &reason
+	}
+	engine := check{Name: "engine", OK: true}
+	if err := s.engine.Ready(ctx); err != nil {
+		reason := err.Error()
+		engine.OK, engine.Reason = false, &reason
+	}
+	h, status := health{"ready", []check{serving, engine}}, 200
+	if !serving.OK || !engine.OK {
+		h.Status, status = "unready", 503
+	}
+	return reply{status: status, body: mustJSON(h)}, nil
+}
+
+// Probe asks the admin listener at addr whether it is ready. It is what a container's health
+// check runs, so that the image needs no other program.
+func Probe(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost" // what listens everywhere listens here too
+	}
+	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	request, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", addr, err)
+	}
+	// A transport of its own, without proxies: the question is about this machine.
+	transport := &nethttp.Transport{DisableKeepAlives: true}
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", addr, err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", addr, err)
+	}
+	if answer.StatusCode == nethttp.StatusOK {
+		return nil
+	}
+	var h health
+	var reasons []string
+	if json.Unmarshal(text, &h) == nil {
+		for _, c := range h.Checks {
+			if !c.OK && c.Reason != nil {
+				reasons = append(reasons, c.Name+": "+*c.Reason)
+			}
+		}
+	}
+	return fmt.Errorf("probe %s: status %d: %s", addr, answer.StatusCode, strings.Join(reasons, "; "))
+}

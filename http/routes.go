@@ -1,0 +1,309 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+)
+
+// anyone is the role of a route that needs no token. It has to be written out: a route
+// without a role is refused when the server is made.
+const anyone Role = "anyone"
+
+// route is one entry of the table of contents.
+type route struct {
+	method, path string
+	role         Role // the least that may use it
+	handle       func(*Server, *call) (reply, error)
+	quiet        bool // not logged: probes
+}
+
+// publicRoutes is all that Stripe, and the rest of the world, can reach.
+var publicRoutes = []route{
+	{"POST", "/webhooks/stripe", anyone, (*Server).webhook, false},
+	{"GET", "/livez", anyone, (*Server).livez, true},
+	{"HEAD", "/livez", anyone, (*Server).livez, true},
+}
+
+// adminRoutes is all that the marketplace's backend and its people can reach.
+var adminRoutes = []route{
+	{"POST", "/v1/transfers", RoleOperator, (*Server).createTransfer, false},
+	{"POST", batchPath, RoleOperator, (*Server).createBatch, false},
+	{"GET", "/v1/transfers", RoleViewer, (*Server).listTransfers, false},
+	{"GET", "/v1/transfers/{id}", RoleViewer, (*Server).getTransfer, false},
+	{"POST", "/v1/transfers/{id}" + messagesSuffix, RoleOperator, (*Server).injectMessage, false},
+	{"GET", "/livez", anyone, (*Server).livez, true},
+	{"HEAD", "/livez", anyone, (*Server).livez, true},
+	{"GET", "/readyz", anyone, (*Server).readyz, true},
+	{"HEAD", "/readyz", anyone, (*Server).readyz, true},
+	// Prometheus and probes come from the same machine or a private network, without secrets.
+	{"GET", "/metrics", anyone, (*Server).exposition, true},
+}
+
+const (
+	batchPath      = "/v1/transfers/batch"
+	messagesSuffix = "/messages"
+	noRoute        = "none"
+	jsonType       = "application/json"
+	problemType    = "application/problem+json"
+)
+
+// lost and unmethodical stand for requests that match no route.
+var (
+	lost = route{path: noRoute, role: anyone, handle: func(_ *Server, c *call) (reply, error) {
+		return reply{}, faultf(notFound, "Nothing is at this path.")
+	}}
+	unmethodical = route{path: noRoute, role: anyone, handle: func(_ *Server, c *call) (reply, error) {
+		return reply{}, faultf(methodNotAllowed, "This path takes %s.", c.ctx.Response.Header.Peek("Allow"))
+	}}
+)
+
+// call is one request on its way.
+type call struct {
+	ctx       *fasthttp.RequestCtx
+	id        string // of the request
+	route     *route
+	principal Principal
+	key       string // the scoped idempotency key; empty when there is none
+	cause     error  // why it was refused, for the log
+	bug       bool   // the cause is none that is expected
+
+	// within bounds all that the request asks of others. It is not fasthttp's own context,
+	// which is used again for the next request.
+	within context.Context
+}
+
+// reply is one answer.
+type reply struct {
+	status      int
+	body        []byte
+	contentType string // empty: JSON
+	problem     bool
+	location    string
+	replayed    bool   // it is the stored answer of an earlier request
+	retryAfter  int    // seconds
+	challenge   string // WWW-Authenticate
+}
+
+// newRouter takes exact paths only: nothing is redirected, cleaned or guessed.
+func (s *Server) newRouter(routes []route) (*router.Router, error) {
+	r := router.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
+	for i := range routes {
+		route := &routes[i]
+		if ranks[route.role] == 0 && route.role != anyone {
+			return nil, fmt.Errorf("route %s %s has no role", route.method, route.path)
+		}
+		r.Handle(route.method, route.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, route) })
+	}
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { s.serve(ctx, &lost) }
+	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) {
+		// The router claims OPTIONS everywhere.
+		allowed := strings.Split(string(ctx.Response.Header.Peek("Allow")), ", ")
+		allowed = slices.DeleteFunc(allowed, func(m string) bool { return m == "OPTIONS" })
+		ctx.Response.Header.Set("Allow", strings.Join(allowed, ", "))
+		s.serve(ctx, &unmethodical)
+	}
+	return r, nil
+}
+
+func (r *route) name() string {
+	if r.method == "" {
+		return r.path
+	}
+	return r.method + " " + r.path
+}
+
+// serve is what every request passes through.
+func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route) {
+	began := s.now()
+	c := &call{ctx: ctx, route: route, id: s.requestID(ctx)}
+	r := s.answer(c)
+	s.write(ctx, c.id, r)
+
+	took := s.now().Sub(began)
+	name := route.name()
+	s.metrics.requests.WithLabelValues(name, statusText(r.status)).Inc()
+	s.metrics.seconds.WithLabelValues(name).Observe(took.Seconds())
+	level := slog.LevelDebug
+	switch {
+	case c.bug:
+		level = slog.LevelError
+	case c.cause != nil && r.status >= 500:
+		level = slog.LevelWarn
+	case route.quiet:
+		return
+	case route.method == "POST" && route.role != anyone:
+		level = slog.LevelInfo
+	}
+	if s.log.Enabled(s.base, level) {
+		attrs := []slog.Attr{
+			slog.String("request_id", c.id), slog.String("method", string(ctx.Method())), slog.String("route", name),
+			slog.Int("status", r.status), slog.Duration("took", took), slog.String("remote", ctx.RemoteAddr().String()),
+		}
+		if c.principal.Name != "" {
+			attrs = append(attrs, slog.String("principal", c.principal.Name))
+		}
+		if c.cause != nil {
+			attrs = append(attrs, slog.Any("error", c.cause))
+		}
+		s.log.LogAttrs(s.base, level, "request", attrs...)
+	}
+}
+
+// answer always answers: a panic is a 500, and the server goes on.
+func (s *Server) answer(c *call) (r reply) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = s.refuse(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	if !c.route.quiet {
+		within, cancel := context.WithTimeout(s.base, s.limits.Call)
+		defer cancel()
+		c.within = within
+	}
+	r, err := s.admit(c)
+	if err != nil {
+		return s.refuse(c, err)
+	}
+	return r
+}
+
+// admit lets a request through to its handler, or says why not.
+func (s *Server) admit(c *call) (reply, error) {
+	h := &c.ctx.Request.Header
+	if f := guard(h); f != nil {
+		c.ctx.Response.SetConnectionClose() // nobody knows where the next request begins
+		return reply{}, f
+	}
+	if c.route.role != anyone {
+		if err := s.authorize(c); err != nil {
+			return reply{}, err
+		}
+	}
+	if c.route.method != "POST" {
+		return c.route.handle(s, c)
+	}
+	if f := uncompressed(h); f != nil {
+		return reply{}, f
+	}
+	if c.route.role == anyone {
+		return c.route.handle(s, c) // Stripe's: its signature is the authority, and nothing before it
+	}
+	if s.draining.Load() {
+		f := faultf(unavailable, "The service is about to stop: ask another, or again.")
+		f.retryAfter = retryAfterAMoment
+		return reply{}, f
+	}
+	if f := plainJSON(h); f != nil {
+		return reply{}, f
+	}
+	if _, err := query(c, nil); err != nil {
+		return reply{}, err
+	}
+	return s.once(c)
+}
+
+// authorize finds out who is asking, and whether they may.
+func (s *Server) authorize(c *call) error {
+	from := addressOf(c.ctx.RemoteAddr())
+	if wait := s.lockout.wait(from); wait > 0 {
+		f := faultf(tooManyRequests, "There were too many wrong tokens from this address.")
+		f.retryAfter = wait
+		return f
+	}
+	header := string(c.ctx.Request.Header.Peek("Authorization"))
+	if header == "" {
+		f := faultf(unauthorized, "Send the header Authorization: Bearer <token>.")
+		f.challenge = `Bearer realm="settled"`
+		return f
+	}
+	wrong := faultf(unauthorized, "The token is malformed, unknown, expired or revoked.")
+	wrong.challenge = `Bearer realm="settled", error="invalid_token"`
+	token, ok := bearer(header)
+	if !ok {
+		s.lockout.fail(from)
+		return wrong
+	}
+	who, err := s.keyring.find(c.within, token)
+	switch {
+	case err != nil:
+		return err
+	case who == Principal{}:
+		s.lockout.fail(from)
+		return wrong
+	}
+	c.principal = who
+	if !who.Role.allows(c.route.role) {
+		return faultf(forbidden, "This needs the role %s, and the token %s has %s.", c.route.role, quote(who.Name), who.Role)
+	}
+	return nil
+}
+
+// refuse turns an error into its answer.
+func (s *Server) refuse(c *call, err error) reply {
+	f, known := faultOf(err)
+	c.cause, c.bug = err, !known
+	return reply{
+		status: f.kind.status, body: f.text(clip(string(c.ctx.Path())), c.id), problem: true, challenge: f.challenge,
+		retryAfter: int((f.retryAfter + 999999999) / 1000000000), // whole seconds, rounded up
+	}
+}
+
+// write puts an answer on its way. The body is not copied: it is not touched again.
+func (s *Server) write(ctx *fasthttp.RequestCtx, id string, r reply) {
+	h := &ctx.Response.Header
+	ctx.SetStatusCode(r.status)
+	switch {
+	case r.contentType != "":
+		ctx.SetContentType(r.contentType)
+	case r.problem || r.replayed && r.status >= 400:
+		ctx.SetContentType(problemType)
+	default:
+		ctx.SetContentType(jsonType)
+	}
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if r.location != "" {
+		h.Set("Location", r.location)
+	}
+	if r.replayed {
+		h.Set("Idempotent-Replayed", "true")
+	}
+	if r.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
+	}
+	if r.challenge != "" {
+		h.Set("WWW-Authenticate", r.challenge)
+	}
+	ctx.Response.SetBodyRaw(r.body)
+}
+
+// requestIDLongest bounds an ID that a caller gives.
+const requestIDLongest = 128
+
+// requestID is the caller's own, when it is harmless, or a new one.
+func (s *Server) requestID(ctx *fasthttp.RequestCtx) string {
+	given := string(ctx.Request.Header.Peek("X-Request-Id"))
+	harmless := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
+	}
+	if given == "" || len(given) > requestIDLongest || strings.ContainsFunc(given, func(r rune) bool { return !harmless(r) }) {
+		return s.newRequestID()
+	}
+	return given
+}
+
+// newRequestID is unique: chance for the process, a number for the request.
+func (s *Server) newRequestID() string {
+	return s.process + "-" + strconv.FormatUint(s.requestNumber.Add(1), 36)
+}

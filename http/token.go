@@ -1,0 +1,189 @@
+package http
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Role is what a token may do; each role may do all that the one before it may.
+type Role string
+
+// The roles.
+const (
+	RoleNone     Role = ""         // no token is needed
+	RoleViewer   Role = "viewer"   // read
+	RoleOperator Role = "operator" // order transfers and send messages
+	RoleAdmin    Role = "admin"    // everything
+)
+
+var ranks = map[Role]int{RoleViewer: 1, RoleOperator: 2, RoleAdmin: 3}
+
+// ParseRole reads a role's name.
+func ParseRole(s string) (Role, error) {
+	if ranks[Role(s)] == 0 {
+		return RoleNone, fmt.Errorf("%q is no role: use viewer, operator or admin", s)
+	}
+	return Role(s), nil
+}
+
+// allows reports whether r may do what the needed role may. An unknown role may do nothing.
+func (r Role) allows(needed Role) bool { return ranks[r] >= ranks[needed] && ranks[r] > 0 }
+
+// Principal is who a request speaks for.
+type Principal struct {
+	Name string
+	Role Role
+}
+
+const (
+	tokenSecret  = 32 // bytes of chance
+	prefixSecret = 5  // bytes, which are 8 characters
+	tokenLongest = 256
+	// BootstrapShortest is the least length of a bootstrap token, in characters.
+	BootstrapShortest = 16
+)
+
+var (
+	prefixText = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)
+	tokenForm  = regexp.MustCompile(`^settled_([a-z2-9]{8})_[A-Za-z0-9_-]{43}$`)
+)
+
+// NewToken makes a token: settled_<prefix>_<256 bits>. It is shown once; only its prefix and
+// hash are stored. random is [crypto/rand.Reader] but in tests.
+func NewToken(random io.Reader) (token, prefix string, hash []byte) {
+	var chance [prefixSecret + tokenSecret]byte
+	if _, err := io.ReadFull(random, chance[:]); err != nil {
+		panic(fmt.Sprintf("http: no randomness for a token: %v", err)) // better no token than a weak one
+	}
+	prefix = prefixText.EncodeToString(chance[:prefixSecret])
+	token = "settled_" + prefix + "_" + base64.RawURLEncoding.EncodeToString(chance[prefixSecret:])
+	return token, prefix, HashToken(token)
+}
+
+// HashToken returns what is stored of a token. It holds 256 bits of chance, so no slow hash
+// is needed.
+func HashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+const (
+	tokensFresh = 3 * time.Second  // so long a revoked token may still be taken
+	tokensStale = 30 * time.Second // so long the last known tokens are taken while the store does not answer
+	tokensPause = time.Second      // between two reads, however many unknown tokens come
+	tokensRead  = 2 * time.Second  // one read takes no longer
+)
+
+// keyring knows the tokens: the stored ones from a cache, and the bootstrap ones.
+type keyring struct {
+	source    Tokens
+	now       func() time.Time
+	bootstrap []Token
+
+	mu       sync.Mutex
+	byPrefix map[string][]Token
+	read     time.Time // when byPrefix was read
+	tried    time.Time // when a read was last tried
+}
+
+// newKeyring takes the bootstrap tokens by name.
+func newKeyring(source Tokens, bootstrap map[string]string, now func() time.Time) (*keyring, error) {
+	k := &keyring{source: source, now: now}
+	for name, token := range bootstrap {
+		switch {
+		case name == "":
+			return nil, fmt.Errorf("a bootstrap token has no name")
+		case len(token) < BootstrapShortest || len(token) > tokenLongest || strings.ContainsFunc(token, notVisible):
+			return nil, fmt.Errorf("the bootstrap token %s must have %d to %d visible ASCII characters", name, BootstrapShortest, tokenLongest)
+		}
+		k.bootstrap = append(k.bootstrap, Token{Name: name, Hash: HashToken(token), Role: RoleAdmin})
+	}
+	return k, nil
+}
+
+func notVisible(r rune) bool { return r <= ' ' || r > '~' }
+
+// find returns whose token it is. The zero Principal means nobody's: unknown, revoked or
+// expired, which the caller is not told apart.
+func (k *keyring) find(ctx context.Context, token string) (Principal, error) {
+	hash := HashToken(token)
+	for _, t := range k.bootstrap {
+		if subtle.ConstantTimeCompare(t.Hash, hash) == 1 {
+			return Principal{t.Name, t.Role}, nil
+		}
+	}
+	form := tokenForm.FindStringSubmatch(token)
+	if form == nil {
+		return Principal{}, nil
+	}
+	candidates, err := k.candidates(ctx, form[1])
+	if err != nil {
+		return Principal{}, err
+	}
+	now := k.now()
+	for _, t := range candidates {
+		if subtle.ConstantTimeCompare(t.Hash, hash) != 1 {
+			continue
+		}
+		if !t.RevokedAt.IsZero() || !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) {
+			continue
+		}
+		return Principal{t.Name, t.Role}, nil
+	}
+	return Principal{}, nil
+}
+
+// candidates returns the tokens of a prefix. The lock is held while the store is read: who
+// comes meanwhile needs the answer too.
+func (k *keyring) candidates(ctx context.Context, prefix string) ([]Token, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.now()
+	fresh := k.byPrefix != nil && now.Sub(k.read) < tokensFresh
+	if _, known := k.byPrefix[prefix]; fresh && (known || now.Sub(k.tried) < tokensPause) {
+		return k.byPrefix[prefix], nil
+	}
+	usable := k.byPrefix != nil && now.Sub(k.read) < tokensStale
+	if usable && now.Sub(k.tried) < tokensPause {
+		return k.byPrefix[prefix], nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // waited for the lock too long
+	}
+	k.tried = now
+	ctx, cancel := context.WithTimeout(ctx, tokensRead)
+	defer cancel()
+	all, err := k.source.Tokens(ctx)
+	if err != nil {
+		if usable {
+			return k.byPrefix[prefix], nil
+		}
+		return nil, fmt.Errorf("read the tokens: %w: %w", ledger.ErrUnavailable, err)
+	}
+	k.byPrefix = make(map[string][]Token, len(all))
+	for _, t := range all {
+		k.byPrefix[t.Prefix] = append(k.byPrefix[t.Prefix], t)
+	}
+	k.read = now
+	return k.byPrefix[prefix], nil
+}
+
+// bearer reads an Authorization header.
+func bearer(header string) (string, bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > tokenLongest || strings.ContainsFunc(token, notVisible) {
+		return "", false
+	}
+	return token, true
+}

@@ -1,0 +1,217 @@
+package http
+
+import (
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
+
+// How the ledger's values look from outside. Absent values are null, times are UTC, and
+// amounts are integers in minor units.
+
+type transferView struct {
+	ID                ledger.ID          `json:"id"`
+	Object            string             `json:"object"`
+	Reference         string             `json:"reference"`
+	Seller            string             `json:"seller"`
+	Destination       string             `json:"destination"`
+	Amount            int64              `json:"amount"`
+	Currency          ledger.Currency    `json:"currency"`
+	SourceTransaction *string            `json:"source_transaction"`
+	TransferGroup     *string            `json:"transfer_group"`
+	Description       *string            `json:"description"`
+	NotBefore         *time.Time         `json:"not_before"`
+	Metadata          map[string]string  `json:"metadata"`
+	Status            ledger.State       `json:"status"`
+	HeldBy            *ledger.HoldSource `json:"held_by"`
+	HeldUntil         *time.Time         `json:"held_until"`
+	AmountReversed    int64              `json:"amount_reversed"`
+	AmountRemaining   int64              `json:"amount_remaining"` // what may still be reversed
+	StripeID          *string            `json:"stripe_id"`
+	ErrorCode         *string            `json:"error_code"`
+	ErrorMessage      *string            `json:"error_message"`
+	Generation        int                `json:"generation"`
+	Version           int64              `json:"version"`
+	CreatedAt         *time.Time         `json:"created_at"`
+	UpdatedAt         *time.Time         `json:"updated_at"`
+	Reversals         []reversalView     `json:"reversals"`
+}
+
+type reversalView struct {
+	ID           ledger.ID    `json:"id"`
+	Object       string       `json:"object"`
+	Amount       int64        `json:"amount"`
+	Status       ledger.State `json:"status"`
+	Cause        *string      `json:"cause"`
+	External     bool         `json:"external"`
+	StripeID     *string      `json:"stripe_id"`
+	ErrorCode    *string      `json:"error_code"`
+	ErrorMessage *string      `json:"error_message"`
+	Generation   int          `json:"generation"`
+	CreatedAt    *time.Time   `json:"created_at"`
+	UpdatedAt    *time.Time   `json:"updated_at"`
+}
+
+// orNull returns nil for a value that says nothing.
+func orNull[T comparable](v T) *T {
+	var none T
+	if v == none {
+		return nil
+	}
+	return &v
+}
+
+func momentOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func viewTransfer(t *ledger.Transfer) transferView {
+	v := transferView{
+		ID: t.ID, Object: "transfer", Reference: t.Reference, Seller: t.Seller, Destination: t.Destination,
+		Amount: t.Money.Amount, Currency: t.Money.Currency,
+		SourceTransaction: orNull(t.SourceTransaction), TransferGroup: orNull(t.TransferGroup), Description: orNull(t.Description),
+		NotBefore: momentOrNull(t.NotBefore), Metadata: t.Metadata,
+		Status: t.State, HeldBy: orNull(t.HeldBy), HeldUntil: momentOrNull(t.HeldUntil),
+		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.StripeID),
+		ErrorCode: orNull(t.ErrorCode), ErrorMessage: orNull(t.ErrorMessage),
+		Generation: t.Generation, Version: t.Version,
+		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Since),
+		Reversals: make([]reversalView, len(t.Reversals)),
+	}
+	if v.Metadata == nil {
+		v.Metadata = map[string]string{}
+	}
+	for i, r := range t.Reversals {
+		v.Reversals[i] = reversalView{
+			ID: r.ID, Object: "reversal", Amount: r.Amount, Status: r.State, Cause: orNull(r.Cause), External: r.External,
+			StripeID: orNull(r.StripeID), ErrorCode: orNull(r.ErrorCode), ErrorMessage: orNull(r.ErrorMessage),
+			Generation: r.Generation, CreatedAt: momentOrNull(r.CreatedAt), UpdatedAt: momentOrNull(r.Since),
+		}
+	}
+	return v
+}
+
+// whyView says why a transfer stands where it stands.
+type whyView struct {
+	Sentence string        `json:"sentence"`
+	Code     string        `json:"code"`
+	Mover    *ledger.Mover `json:"mover"`   // whose move it is; null when there is none to make
+	NextAt   *time.Time    `json:"next_at"` // the next automatic moment
+}
+
+func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
+	// When the actor last looked in vain only the actor knows, so a plan to look says "at
+	// once"; the end of the actor's own wait is the better answer.
+	step := ledger.Plan(&r.Transfer, r.Digest, s.engine.Policy(), r.ReadAt, time.Time{})
+	next := step.At
+	if step.Action == ledger.Look && next.IsZero() {
+		if next = live.Until; next.IsZero() {
+			next = r.ReadAt
+		}
+	}
+	return whyView{Sentence: step.Why, Code: step.Code, Mover: orNull(step.Mover), NextAt: momentOrNull(next)}
+}
+
+// recordView is a transfer with the reason why it stands where it stands.
+type recordView struct {
+	transferView
+	Why whyView `json:"why"`
+}
+
+func (s *Server) viewRecord(r *ledger.Record, live ledger.Live) recordView {
+	return recordView{viewTransfer(&r.Transfer), s.why(r, live)}
+}
+
+// dossierView is all that is known of a transfer.
+type dossierView struct {
+	recordView
+	Actor    actorView     `json:"actor"`
+	History  []historyView `json:"history"`
+	Postings []postingView `json:"postings"`
+}
+
+type actorView struct {
+	Alive       bool       `json:"alive"`
+	Doing       *string    `json:"doing"`
+	Until       *time.Time `json:"until"`
+	Incarnation uint64     `json:"incarnation"`
+}
+
+type historyView struct {
+	Version    int64         `json:"version"`
+	At         *time.Time    `json:"at"`
+	Subject    ledger.ID     `json:"subject"`
+	Kind       string        `json:"kind"`
+	Event      ledger.Event  `json:"event"`
+	From       *ledger.State `json:"from"`
+	To         ledger.State  `json:"to"`
+	Status     ledger.State  `json:"status"`
+	Epoch      int           `json:"epoch"`
+	Generation int           `json:"generation"`
+	OpenSends  int           `json:"open_sends"`
+	Attempt    *attemptView  `json:"attempt"`
+	By         *byView       `json:"by"`
+	Detail     *string       `json:"detail"`
+}
+
+type attemptView struct {
+	Row        string  `json:"row"`
+	Verdict    string  `json:"verdict"`
+	Reaction   string  `json:"reaction"`
+	HTTPStatus *int    `json:"http_status"`
+	Code       *string `json:"code"`
+	Param      *string `json:"param"`
+	Message    *string `json:"message"`
+	StripeID   *string `json:"stripe_id"`
+	RequestID  *string `json:"request_id"`
+	Replayed   bool    `json:"replayed"`
+	Alert      bool    `json:"alert"`
+}
+
+type byView struct {
+	Principal string     `json:"principal"`
+	Reason    *string    `json:"reason"`
+	Message   *ledger.ID `json:"message"`
+}
+
+type postingView struct {
+	Version  int64           `json:"version"`
+	At       *time.Time      `json:"at"`
+	Account  ledger.Account  `json:"account"`
+	Amount   int64           `json:"amount"`
+	Currency ledger.Currency `json:"currency"`
+}
+
+func (s *Server) viewDossier(d *ledger.Dossier, live ledger.Live) dossierView {
+	v := dossierView{
+		recordView: s.viewRecord(&d.Record, live),
+		Actor:      actorView{live.Alive, orNull(live.Doing), momentOrNull(live.Until), live.Incarnation},
+		History:    make([]historyView, len(d.History)),
+		Postings:   make([]postingView, len(d.Postings)),
+	}
+	for i, h := range d.History {
+		v.History[i] = historyView{
+			Version: h.Version, At: momentOrNull(h.At), Subject: h.Subject, Kind: h.Kind.String(), Event: h.Event,
+			From: orNull(h.From), To: h.To, Status: h.Status,
+			Epoch: h.Epoch, Generation: h.Generation, OpenSends: h.OpenSends, Detail: orNull(h.Detail),
+		}
+		if a := h.Answer; a.Row != "" {
+			v.History[i].Attempt = &attemptView{
+				Row: a.Row, Verdict: a.Verdict.String(), Reaction: a.Reaction.String(), HTTPStatus: orNull(a.HTTPStatus),
+				Code: orNull(a.Code), Param: orNull(a.Param), Message: orNull(a.Message), StripeID: orNull(a.StripeID),
+				RequestID: orNull(a.RequestID), Replayed: a.Replayed, Alert: a.Alert,
+			}
+		}
+		if h.By.Principal != "" {
+			v.History[i].By = &byView{h.By.Principal, orNull(h.By.Reason), orNull(h.By.Message)}
+		}
+	}
+	for i, p := range d.Postings {
+		v.Postings[i] = postingView{p.Version, momentOrNull(p.At), p.Account, p.Amount, p.Currency}
+	}
+	return v
+}
