@@ -11,7 +11,6 @@ import (
 
 const (
 	keyLongest   = 255             // characters of an Idempotency-Key
-	keyStale     = time.Minute     // after which an unfinished claim counts as its owner's crash
 	keyStoreTime = 2 * time.Second // storing an answer takes no longer
 )
 
@@ -31,7 +30,9 @@ func (s *Server) once(c *call) (reply, error) {
 	}
 	// Two principals, or two routes, may use the same key without meeting each other.
 	scope := hashOf(c.principal.Name, string(c.ctx.Method()), string(c.ctx.URI().PathOriginal()), string(given))
-	claim, err := s.keys.ClaimKey(c.within, scope, hashOf(string(c.ctx.PostBody())), max(keyStale, 2*s.limits.Call))
+	// A claim that outlasts its handler's own limit was left behind by a crash. Taking it over
+	// cannot act twice: an order is known by its reference, a message by its ID.
+	claim, err := s.keys.ClaimKey(c.within, scope, hashOf(string(c.ctx.PostBody())), s.limits.Call+2*keyStoreTime)
 	if err != nil {
 		return reply{}, fmt.Errorf("claim the idempotency key: %w", err)
 	}
