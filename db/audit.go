@@ -1,0 +1,112 @@
+package db
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/ledger"
+)
+
+// AuditPage reads what an audit needs of the transfers after an ID, in the order of IDs, all
+// of it at one moment. Books hold the accounts that have postings, also those that came back to zero.
+func (d *DB) AuditPage(ctx context.Context, after ledger.ID, limit int) (page []ledger.AuditRow, err error) {
+	err = d.snapshot(ctx, func(tx bun.Tx) error {
+		records, err := d.recordsIn(ctx, tx, false, func(q *bun.SelectQuery) *bun.SelectQuery {
+			return q.Where("id > ?", after).OrderExpr("id").Limit(int64(limit))
+		})
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		page = make([]ledger.AuditRow, len(records))
+		index := make(map[ledger.ID]*ledger.AuditRow, len(records))
+		ids := make([]ledger.ID, len(records))
+		for i, r := range records {
+			page[i] = ledger.AuditRow{Transfer: r.Transfer, Books: ledger.Books{}}
+			ids[i] = r.Transfer.ID
+			index[ids[i]] = &page[i]
+		}
+		if err := addBooks(ctx, tx, index, ids); err != nil {
+			return err
+		}
+		return addVersions(ctx, tx, index, ids)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read a page to audit: %w", err)
+	}
+	return page, nil
+}
+
+// addBooks sums the postings of each transfer by account, and looks for entries that are off.
+func addBooks(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+	var sums []struct {
+		TransferID ledger.ID
+		Account    ledger.Account
+		Amount     int64
+	}
+	err := tx.NewRaw(`SELECT transfer_id, account, CAST(sum(amount) AS bigint) AS amount FROM postings
+		WHERE transfer_id IN (?) GROUP BY transfer_id, account`, bun.List(ids)).Scan(ctx, &sums)
+	if err != nil {
+		return fmt.Errorf("sum postings: %w", err)
+	}
+	for _, s := range sums {
+		index[s.TransferID].Books[s.Account] = s.Amount
+	}
+	var off []struct {
+		TransferID ledger.ID
+		Version    int64
+	}
+	// An entry is off when its sum is, when it is in another currency than its transfer, or
+	// when it has no history row.
+	err = tx.NewRaw(`SELECT p.transfer_id, p.version FROM postings AS p
+		JOIN transfers AS t ON t.id = p.transfer_id
+		LEFT JOIN history AS h ON h.transfer_id = p.transfer_id AND h.version = p.version
+		WHERE p.transfer_id IN (?) GROUP BY p.transfer_id, p.version
+		HAVING sum(p.amount) <> 0 OR sum(CASE WHEN p.currency <> t.currency OR h.version IS NULL THEN 1 ELSE 0 END) > 0`,
+		bun.List(ids)).Scan(ctx, &off)
+	if err != nil {
+		return fmt.Errorf("look for unbalanced entries: %w", err)
+	}
+	for _, o := range off {
+		index[o.TransferID].Unbalanced++
+	}
+	return nil
+}
+
+// addVersions counts the history of each transfer, and reads what it ends with.
+func addVersions(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+	var rows []struct {
+		TransferID ledger.ID
+		Versions   int64
+		Status     ledger.State
+	}
+	err := tx.NewRaw(`SELECT n.transfer_id, n.versions, h.status
+		FROM (SELECT transfer_id, count(*) AS versions, max(version) AS newest FROM history WHERE transfer_id IN (?) GROUP BY transfer_id) AS n
+		JOIN history AS h ON h.transfer_id = n.transfer_id AND h.version = n.newest`, bun.List(ids)).Scan(ctx, &rows)
+	if err != nil {
+		return fmt.Errorf("count history: %w", err)
+	}
+	for _, r := range rows {
+		a := index[r.TransferID]
+		a.Versions, a.LastStatus = r.Versions, r.Status
+	}
+	return nil
+}
+
+// Unbalanced sums all postings by currency. Every sum must be zero.
+func (d *DB) Unbalanced(ctx context.Context) (map[ledger.Currency]int64, error) {
+	var rows []struct {
+		Currency ledger.Currency
+		Amount   int64
+	}
+	err := d.read.NewRaw("SELECT currency, CAST(sum(amount) AS bigint) AS amount FROM postings GROUP BY currency").Scan(ctx, &rows)
+	if err != nil {
+		return nil, fmt.Errorf("sum all postings: %w", err)
+	}
+	sums := make(map[ledger.Currency]int64, len(rows))
+	for _, r := range rows {
+		sums[r.Currency] = r.Amount
+	}
+	return sums, nil
+}

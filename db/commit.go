@@ -1,0 +1,121 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Commit stores changes in one transaction: for each winner its transfer, the reversals it
+// touched, its history row and its postings; for a loser nothing. It stamps every change, in
+// place, with the database's clock, and returns that time and who won.
+//
+// A creation (version 1) loses when its ID or reference is taken; any other change when the
+// transfer is not at the version before. Of two changes of one transfer in a call the later
+// loses. A row that the database refuses fails the whole call, with an error for which
+// [Transient] is false; nothing is stored then.
+//
+// After a transient error the outcome is unknown. The same changes may be committed again:
+// they win, or lose, to themselves at worst; a loser reads what is stored.
+func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
+	won = make([]bool, len(changes))
+	g := &d.groups
+	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.addHistory, &g.addPostings); err != nil {
+		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
+	}
+	err = d.change(ctx, func(tx bun.Tx) error {
+		if at, err = d.clock(ctx, tx.Tx); err != nil {
+			return fmt.Errorf("read the clock: %w", err)
+		}
+		for i := range changes {
+			changes[i].Stamp(at)
+		}
+		if err := d.guard(ctx, tx, changes, won); err != nil {
+			return err
+		}
+		return d.record(ctx, tx, changes, won)
+	})
+	if err != nil {
+		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
+	}
+	return at, won, nil
+}
+
+// guard stores the transfers, and finds who won.
+func (d *DB) guard(ctx context.Context, tx bun.Tx, changes []ledger.Change, won []bool) error {
+	var created, changed []int // indices into changes
+	first := make(map[ledger.ID]bool, len(changes))
+	for i := range changes {
+		t := &changes[i].After
+		switch {
+		case first[t.ID]:
+			continue
+		case t.Version == 1:
+			created = append(created, i)
+		default:
+			changed = append(changed, i)
+		}
+		first[t.ID] = true
+	}
+	store := func(g *group, which []int, row func(*ledger.Transfer) transferRow) error {
+		// In the order of IDs, so that two writers seldom lock rows crosswise.
+		slices.SortFunc(which, func(a, b int) int {
+			x, y := &changes[a].After, &changes[b].After
+			return cmp.Or(slices.Compare(x.ID[:], y.ID[:]), cmp.Compare(a, b))
+		})
+		rows := make([]transferRow, len(which))
+		for j, i := range which {
+			rows[j] = row(&changes[i].After)
+		}
+		stored, err := run(ctx, d, tx.Tx, g, rows)
+		for j, ok := range stored {
+			won[which[j]] = ok
+		}
+		return err
+	}
+	if err := store(&d.groups.createTransfers, created, newTransfer); err != nil {
+		return err
+	}
+	return store(&d.groups.changeTransfers, changed, changedTransfer)
+}
+
+// record stores what goes with the winners.
+func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won []bool) error {
+	var (
+		reversals []reversalRow
+		history   = make([]historyRow, 0, len(changes))
+		postings  = make([]postingRow, 0, 2*len(changes))
+	)
+	for i := range changes {
+		if !won[i] {
+			continue
+		}
+		c := &changes[i]
+		for _, no := range c.Touched {
+			reversals = append(reversals, toReversalRow(c.After.ID, no, &c.After.Reversals[no]))
+		}
+		history = append(history, toHistoryRow(&c.History))
+		for no, p := range c.Postings {
+			postings = append(postings, postingRow{TransferID: c.After.ID, Version: c.After.Version, No: int64(no),
+				At: toInstant(c.History.At), Account: p.Account, Amount: p.Amount, Currency: p.Currency})
+		}
+	}
+	stored, err := run(ctx, d, tx.Tx, &d.groups.putReversals, reversals)
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(stored, false); i >= 0 {
+		return fmt.Errorf("reversal %s belongs to another transfer than %s", reversals[i].ID, reversals[i].TransferID)
+	}
+	if _, err := run(ctx, d, tx.Tx, &d.groups.addHistory, history); err != nil {
+		return err
+	}
+	_, err = run(ctx, d, tx.Tx, &d.groups.addPostings, postings)
+	return err
+}

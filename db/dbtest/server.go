@@ -1,0 +1,303 @@
+package dbtest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNoPostgres reports a machine without PostgreSQL's server programs.
+var ErrNoPostgres = errors.New("PostgreSQL is not installed here: initdb and postgres are in neither PATH, nor pg_config --bindir, nor /usr/lib/postgresql")
+
+// superuser of every throw-away server.
+const superuser = "settled"
+
+// Server is a throw-away PostgreSQL: its own cluster in its own directory, on a free port of
+// the loopback interface, with PostgreSQL's own settings (and so durable). It ends with the
+// process that started it, however that ends.
+type Server struct {
+	dir  string
+	bin  string
+	port int
+	own  bool // the directory is ours to remove
+
+	mu      sync.Mutex
+	process *os.Process   // nil: it is down
+	ended   chan struct{} // closed when the process has ended
+}
+
+// StartServer makes a cluster below dir and starts it. Without a dir it makes a temporary one,
+// which [Server.Close] removes.
+func StartServer(ctx context.Context, dir string) (*Server, error) {
+	bin, err := programs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, bin: bin}
+	if dir == "" {
+		sweep()
+		if s.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid())); err != nil {
+			return nil, err
+		}
+		s.own = true
+	}
+	if err := s.create(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.Start(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// create makes the cluster.
+func (s *Server) create(ctx context.Context) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := handOver(s.dir); err != nil {
+		return fmt.Errorf("hand %s to PostgreSQL's user: %w", s.dir, err)
+	}
+	initdb := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", superuser,
+		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
+	initdb.Dir = s.dir
+	attributes(initdb)
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	port, err := freePort()
+	s.port = port
+	return err
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// URL returns the URL of a database of the server, which need not exist.
+func (s *Server) URL(name string) string {
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", superuser, s.port, name)
+}
+
+// Port returns the server's port on 127.0.0.1; it stays the same over restarts.
+func (s *Server) Port() int { return s.port }
+
+// CreateDatabase makes a database and returns its URL.
+func (s *Server) CreateDatabase(ctx context.Context, name string) (string, error) {
+	return s.URL(name), execute(ctx, s.URL("postgres"), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+}
+
+// DropDatabase drops a database, also when somebody is connected to it.
+func (s *Server) DropDatabase(ctx context.Context, name string) error {
+	return execute(ctx, s.URL("postgres"), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+}
+
+func execute(ctx context.Context, url, statement string) error {
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	_, err = c.Exec(ctx, statement)
+	return err
+}
+
+// Start starts the server and waits until it takes connections. It does nothing to one that runs.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil {
+		return nil
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	output, input, err := os.Pipe()
+	if err != nil {
+		log.Close()
+		return err
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "lc_messages=C")
+	cmd.Dir = s.dir
+	cmd.Stderr = input
+	attributes(cmd)
+
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		// The kernel ends the server with the thread that started it, so this one stays for
+		// as long as it runs.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		input.Close()
+		started <- err
+		if err == nil {
+			cmd.Wait() //nolint:errcheck // how it ended is in its log
+		}
+		close(ended)
+	}()
+	if err := <-started; err != nil {
+		log.Close()
+		output.Close()
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		defer log.Close()
+		defer output.Close()
+		follow(output, log, ready)
+	}()
+	select {
+	case <-ready:
+		s.process, s.ended = cmd.Process, ended
+		return nil
+	case <-ended:
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("postgres ended as it started:\n%s", text)
+	case <-ctx.Done():
+		cmd.Process.Signal(syscall.SIGQUIT) //nolint:errcheck // it may have ended
+		<-ended
+		return ctx.Err()
+	}
+}
+
+// follow copies the server's log, and closes ready when it says so.
+func follow(from io.Reader, to io.Writer, ready chan struct{}) {
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		fmt.Fprintln(to, lines.Text())
+		if ready != nil && strings.Contains(lines.Text(), "database system is ready to accept connections") {
+			close(ready)
+			ready = nil
+		}
+	}
+}
+
+// Stop ends the server as a power failure would (an "immediate" shutdown), and waits for its
+// end. Acknowledged commits are found again by [Server.Start].
+func (s *Server) Stop() error { return s.stop(syscall.SIGQUIT) }
+
+// Shutdown ends the server in an orderly way, connections and all (a "fast" shutdown).
+func (s *Server) Shutdown() error { return s.stop(syscall.SIGINT) }
+
+func (s *Server) stop(how syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	if err := s.process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-s.ended
+	s.process = nil
+	return nil
+}
+
+// Restart is [Server.Stop] and [Server.Start].
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	return s.Start(ctx)
+}
+
+// Recover stops the server and starts it as one that was recovered from a backup: with the
+// same data, on a new timeline.
+func (s *Server) Recover(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	// Recovery asks for a way to fetch older WAL; there is none to be had.
+	conf, err := os.OpenFile(filepath.Join(s.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = conf.WriteString("restore_command = 'false'\n")
+	if err = errors.Join(err, conf.Close()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.data(), "recovery.signal"), nil, 0o644); err != nil {
+		return err
+	}
+	return s.Start(ctx)
+}
+
+// Close ends the server for good, and removes the directory if StartServer made it.
+func (s *Server) Close() error {
+	err := s.Stop()
+	if s.own {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
+}
+
+// programs finds the directory with PostgreSQL's server programs.
+func programs(ctx context.Context) (string, error) {
+	has := func(dir string) bool {
+		_, err := exec.LookPath(filepath.Join(dir, "initdb"))
+		if err == nil {
+			_, err = exec.LookPath(filepath.Join(dir, "postgres"))
+		}
+		return err == nil
+	}
+	var dirs []string
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real // its sibling programs are where it really is
+		}
+		dirs = append(dirs, filepath.Dir(path))
+	}
+	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		dirs = append(dirs, strings.TrimSpace(string(out)))
+	}
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	slices.Reverse(installed) // the newest first
+	dirs = append(dirs, installed...)
+	if i := slices.IndexFunc(dirs, has); i >= 0 {
+		return dirs[i], nil
+	}
+	return "", ErrNoPostgres
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// prefix of temporary directories; the process that made one follows.
+const prefix = "settled-postgres-"
+
+// sweep removes what processes left behind that were killed.
+func sweep() {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	for _, dir := range left {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			continue
+		}
+		if p, err := os.FindProcess(n); err == nil && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+			os.RemoveAll(dir)
+		}
+	}
+}

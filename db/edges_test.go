@@ -1,0 +1,311 @@
+package db
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/settled/settled/ledger"
+)
+
+func hash(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+func TestInbox(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		var events []ledger.StripeEvent
+		for i := range 5 {
+			events = append(events, ledger.StripeEvent{
+				ID: fmt.Sprintf("evt_%d", 9-i), Type: "transfer.created", Account: "acct_1", Livemode: i%2 == 0, APIVersion: "2023-10-16",
+				Object: "tr_1", Created: time.Unix(int64(1000-i), 0).UTC(), Payload: []byte{'{', 0, 0xff, '\'', '\\', '}'},
+			})
+		}
+		events[3].Payload, events[3].Created = []byte{}, time.Time{}
+		fresh, err := d.StoreEvents(t.Context(), append(events, events[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]bool{true, true, true, true, true, false}, fresh); diff != "" {
+			t.Error(diff)
+		}
+		fresh, err = d.StoreEvents(t.Context(), []ledger.StripeEvent{events[0], {ID: "evt_new"}})
+		if err != nil || fresh[0] || !fresh[1] {
+			t.Errorf("%v, %v", fresh, err)
+		}
+		page, err := d.UnhandledEvents(t.Context(), "", 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(events[:3], page); diff != "" {
+			t.Errorf("by arrival (-, +):\n%s", diff)
+		}
+		page, err = d.UnhandledEvents(t.Context(), page[2].ID, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(events[3:], page); diff != "" {
+			t.Errorf("the next page (-, +):\n%s", diff)
+		}
+		for range 2 { // to say it again changes nothing
+			if err := d.HandleEvents(t.Context(), []string{events[0].ID, events[2].ID, "evt_unknown"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page, err = d.UnhandledEvents(t.Context(), "", 100)
+		if err != nil || len(page) != 4 || page[0].ID != events[1].ID {
+			t.Errorf("%v, %v", page, err)
+		}
+		if page, err = d.UnhandledEvents(t.Context(), "evt_new", 1); err != nil || len(page) != 0 {
+			t.Errorf("%v, %v", page, err)
+		}
+		if fresh, err = d.StoreEvents(t.Context(), events[:1]); err != nil || fresh[0] {
+			t.Errorf("a handled event came again: %v, %v", fresh, err)
+		}
+	})
+}
+
+func TestMessages(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		m := ledger.Message{
+			ID: newID(), Transfer: newID(), Type: ledger.MessageReverse, By: ledger.By{Principal: "ann", Reason: "O'Brien asked"},
+			Amount: 12, Until: time.Now(), Outcome: ledger.OutcomeCompleted, StripeID: "tr_1",
+		}
+		for i := range 2 {
+			fresh, err := d.StoreMessage(t.Context(), m, ledger.Pending)
+			if err != nil || fresh != (i == 0) {
+				t.Fatalf("%d: %v, %v", i, fresh, err)
+			}
+		}
+		if _, done, err := d.Receipt(t.Context(), m.ID); done || err != nil {
+			t.Errorf("a receipt before its time: %v", err)
+		}
+		r := ledger.Receipt{Message: m.ID, Before: ledger.Held, After: ledger.Pending, Refusal: ""}
+		if err := d.StoreReceipt(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: m.ID, Refusal: "no"}); err != nil {
+			t.Errorf("a second receipt: %v", err)
+		}
+		got, done, err := d.Receipt(t.Context(), m.ID)
+		if err != nil || !done || got != r {
+			t.Errorf("%+v, %v, %v", got, done, err)
+		}
+		if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: newID()}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a receipt of nothing: %v", err)
+		}
+		var reason, before string
+		if err := d.write.NewRaw("SELECT reason, before FROM messages").Scan(t.Context(), &reason, &before); err != nil || reason != m.By.Reason || before != "pending" {
+			t.Errorf("stored as %q, %q: %v", reason, before, err)
+		}
+	})
+}
+
+func TestIdempotencyKeys(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		claim := func(key, fingerprint string, stale time.Duration, want Claim) {
+			t.Helper()
+			got, err := d.ClaimKey(t.Context(), key, fingerprint, stale)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		}
+		claim("a", "x", time.Hour, Claim{State: ClaimNew})
+		claim("a", "x", time.Hour, Claim{State: ClaimRunning})
+		claim("a", "y", time.Hour, Claim{State: ClaimMismatch})
+		claim("a", "y", -time.Hour, Claim{State: ClaimMismatch})
+		claim("a", "x", -time.Hour, Claim{State: ClaimNew}) // its owner died
+		body := []byte("{\"a\":\"\\u0000'\"}\x00\xff")
+		if err := d.FinishKey(t.Context(), "a", 201, body); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.FinishKey(t.Context(), "a", 500, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.ReleaseKey(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		claim("a", "x", -time.Hour, Claim{State: ClaimDone, Status: 201, Body: body})
+		claim("a", "y", time.Hour, Claim{State: ClaimMismatch})
+
+		claim("b", "x", time.Hour, Claim{State: ClaimNew})
+		if err := d.ReleaseKey(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+		claim("b", "y", time.Hour, Claim{State: ClaimNew})
+
+		if n, err := d.ForgetKeys(t.Context(), time.Hour); err != nil || n != 0 {
+			t.Errorf("forgot %d young keys: %v", n, err)
+		}
+		if n, err := d.ForgetKeys(t.Context(), -time.Hour); err != nil || n != 2 {
+			t.Errorf("forgot %d: %v", n, err)
+		}
+		claim("a", "z", time.Hour, Claim{State: ClaimNew})
+	})
+}
+
+func TestAKeyIsClaimedByOne(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		var wg sync.WaitGroup
+		claims := make(chan Claim, 16)
+		for range 16 {
+			wg.Go(func() {
+				c, err := d.ClaimKey(t.Context(), "k", "f", time.Hour)
+				if err != nil {
+					t.Error(err)
+				}
+				claims <- c
+			})
+		}
+		wg.Wait()
+		close(claims)
+		n := 0
+		for c := range claims {
+			if c.State == ClaimNew {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d claimed it", n)
+		}
+	})
+}
+
+func TestTokens(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		k := Token{Name: "ann", Prefix: "stl_ab", Hash: hash("secret"), Role: "operator"}
+		if err := d.AddToken(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.AddToken(t.Context(), Token{Name: "ann", Hash: hash("other")}); !errors.Is(err, ErrTaken) {
+			t.Errorf("a taken name: %v", err)
+		}
+		tokens, err := d.Tokens(t.Context())
+		if err != nil || len(tokens) != 1 {
+			t.Fatal(tokens, err)
+		}
+		if tokens[0].CreatedAt.IsZero() || !tokens[0].RevokedAt.IsZero() {
+			t.Errorf("%+v", tokens[0])
+		}
+		k.CreatedAt = tokens[0].CreatedAt
+		if diff := cmp.Diff(k, tokens[0]); diff != "" {
+			t.Error(diff)
+		}
+		var revoked time.Time
+		for i := range 2 {
+			if err := d.RevokeToken(t.Context(), "ann"); err != nil {
+				t.Fatal(err)
+			}
+			tokens, err = d.Tokens(t.Context())
+			if err != nil || tokens[0].RevokedAt.IsZero() || i == 1 && !tokens[0].RevokedAt.Equal(revoked) {
+				t.Errorf("%+v, %v", tokens, err)
+			}
+			revoked = tokens[0].RevokedAt
+		}
+		if err := d.RevokeToken(t.Context(), "bob"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("an unknown name: %v", err)
+		}
+	})
+}
+
+func TestEpoch(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		expect := func(want int, wantRaised bool) time.Time {
+			t.Helper()
+			epoch, since, raised, err := d.Epoch(t.Context())
+			if err != nil || epoch != want || raised != wantRaised || since.IsZero() != (want == 1) {
+				t.Fatalf("epoch %d since %s, raised %v, %v", epoch, since, raised, err)
+			}
+			return since
+		}
+		expect(1, false)
+		expect(1, false)
+		if epoch, err := d.RaiseEpoch(t.Context()); err != nil || epoch != 2 {
+			t.Fatal(epoch, err)
+		}
+		since := expect(2, false)
+		if d.Dialect() == "sqlite" {
+			return
+		}
+		// The data are found in another cluster, by many at once: one of them begins the epoch.
+		if err := exec(t.Context(), d, "UPDATE meta SET value = '1/00000001/1' WHERE key = 'identity'"); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		raisers := make(chan bool, 8)
+		for range 8 {
+			wg.Go(func() {
+				epoch, at, raised, err := d.Epoch(t.Context())
+				if err != nil || epoch != 3 || !at.After(since) {
+					t.Errorf("epoch %d since %s: %v", epoch, at, err)
+				}
+				raisers <- raised
+			})
+		}
+		wg.Wait()
+		close(raisers)
+		n := 0
+		for raised := range raisers {
+			if raised {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d raised it", n)
+		}
+		expect(3, false)
+	})
+}
+
+func TestEpochBeforeItsTime(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		if epoch, err := d.RaiseEpoch(t.Context()); err != nil || epoch != 2 {
+			t.Fatal(epoch, err)
+		}
+		if epoch, since, raised, err := d.Epoch(t.Context()); err != nil || epoch != 2 || raised || since.IsZero() {
+			t.Fatal(epoch, since, raised, err)
+		}
+	})
+}
+
+func TestAccount(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		if id, err := d.Account(t.Context()); err != nil || id != "" {
+			t.Fatal(id, err)
+		}
+		for range 2 {
+			if err := d.BindAccount(t.Context(), "acct_1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.BindAccount(t.Context(), "acct_2"); !errors.Is(err, ErrOtherAccount) {
+			t.Errorf("another account: %v", err)
+		}
+		if err := d.BindAccount(t.Context(), ""); err == nil {
+			t.Error("an account without a name")
+		}
+		if id, err := d.Account(t.Context()); err != nil || id != "acct_1" {
+			t.Fatal(id, err)
+		}
+	})
+}
+
+func TestADatabaseInMemory(t *testing.T) {
+	d := open(t, "sqlite::memory:")
+	x := completed(t, d)
+	if got := load(t, d, x.ID); got.Transfer.State != ledger.Completed {
+		t.Error(got)
+	}
+	if s := d.Stats(); s.MaxOpenConnections != 1 {
+		t.Errorf("%d connections would be as many databases", s.MaxOpenConnections)
+	}
+}

@@ -1,0 +1,94 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// What callers decide on.
+var (
+	// ErrNotFound reports a token or message that is not there; of a transfer it is
+	// [ledger.ErrNotFound].
+	ErrNotFound = errors.New("not found")
+	// ErrTaken reports a name that is in use.
+	ErrTaken = errors.New("the name is taken")
+	// ErrNewer reports a database that a newer program has migrated.
+	ErrNewer = errors.New("the database is newer than this program")
+	// ErrPending reports a database that lacks migrations.
+	ErrPending = errors.New("the database lacks migrations: run settled migrate up")
+	// ErrOtherAccount reports a ledger that belongs to another Stripe account.
+	ErrOtherAccount = errors.New("the ledger belongs to another Stripe account")
+)
+
+// Transient reports an error that says nothing about the rows: the database was not reached,
+// was stopped, is full, is locked, or somebody else was in the way. The same call may succeed
+// later. After a transient error of a commit its outcome is unknown: it may have been stored.
+//
+// Everything else is about what was asked, and will fail again.
+func Transient(err error) bool {
+	var (
+		pg      *pgconn.PgError
+		lite    *sqlite.Error
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	switch {
+	case err == nil:
+		return false
+	case errors.As(err, &pg):
+		return transientPostgres(pg.Code)
+	case errors.As(err, &lite):
+		return transientSQLite(lite.Code())
+	case errors.Is(err, errUnfit):
+		return true
+	case errors.As(err, &connect), errors.As(err, &network), pgconn.SafeToRetry(err), pgconn.Timeout(err):
+		return true
+	}
+	for _, e := range []error{
+		context.DeadlineExceeded, context.Canceled,
+		driver.ErrBadConn, sql.ErrConnDone, sql.ErrTxDone, net.ErrClosed,
+		io.EOF, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// transientPostgres knows the codes of PostgreSQL's appendix A.
+func transientPostgres(code string) bool {
+	switch code {
+	case "25006", // read_only_sql_transaction: the primary became a standby
+		"25P03", "25P04", // idle_in_transaction_session_timeout, transaction_timeout
+		"55P03": // lock_not_available
+		return true
+	}
+	switch code[:min(2, len(code))] {
+	case "08", // connection
+		"40", // rollback: serialization, deadlock
+		"53", // resources: disk full, out of memory, too many connections
+		"57", // intervention: shutdown, crash, starting up, canceled
+		"58": // the system below: I/O
+		return true
+	}
+	return false
+}
+
+func transientSQLite(code int) bool {
+	switch code & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL:
+		return true
+	}
+	return false
+}

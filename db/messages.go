@@ -1,0 +1,90 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/ledger"
+)
+
+// messageRow is an injected message, and its receipt.
+type messageRow struct {
+	bun.BaseModel `bun:"table:messages,alias:m"`
+
+	ID         ledger.ID          `bun:"id,pk"`
+	TransferID ledger.ID          `bun:"transfer_id"`
+	Type       ledger.MessageType `bun:"type"`
+	Principal  string             `bun:"principal"`
+	Reason     string             `bun:"reason"`
+	Amount     int64              `bun:"amount"`
+	Until      instant            `bun:"until"`
+	Outcome    ledger.Outcome     `bun:"outcome"`
+	StripeID   string             `bun:"stripe_id"`
+	Before     ledger.State       `bun:"before"`
+
+	ActedBefore ledger.State `bun:"acted_before,nullzero"`
+	ActedAfter  ledger.State `bun:"acted_after,nullzero"`
+	Refusal     string       `bun:"refusal,nullzero"`
+	DoneAt      instant      `bun:"done_at"`
+}
+
+// StoreMessage records an injected message, and the state it was sent in view of, before it
+// acts. It reports false, and stores nothing, for a message whose ID it knows.
+func (d *DB) StoreMessage(ctx context.Context, m ledger.Message, before ledger.State) (fresh bool, err error) {
+	err = checkTexts("type", string(m.Type), "principal", m.By.Principal, "reason", m.By.Reason,
+		"outcome", string(m.Outcome), "stripe_id", m.StripeID, "before", string(before))
+	if err != nil {
+		return false, err
+	}
+	res, err := d.write.NewInsert().Model(&messageRow{
+		ID: m.ID, TransferID: m.Transfer, Type: m.Type, Principal: m.By.Principal, Reason: m.By.Reason,
+		Amount: m.Amount, Until: toInstant(m.Until), Outcome: m.Outcome, StripeID: m.StripeID, Before: before,
+	}).Value("at", "?", d.now()).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+	if err != nil {
+		return false, fmt.Errorf("store message %s: %w", m.ID, err)
+	}
+	return one(res)
+}
+
+// StoreReceipt records what became of a message, once: a second receipt changes nothing.
+func (d *DB) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
+	if err := checkTexts("before", string(r.Before), "after", string(r.After), "refusal", r.Refusal); err != nil {
+		return err
+	}
+	row := messageRow{ID: r.Message, ActedBefore: r.Before, ActedAfter: r.After, Refusal: r.Refusal}
+	res, err := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal").
+		Set("done_at = ?", d.now()).WherePK().Where("done_at IS NULL").Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("store the receipt of message %s: %w", r.Message, err)
+	}
+	if stored, err := one(res); stored || err != nil {
+		return err
+	}
+	if has, err := d.write.NewSelect().Model((*messageRow)(nil)).Where("id = ?", r.Message).Exists(ctx); err != nil || has {
+		return err
+	}
+	return fmt.Errorf("store the receipt of message %s: %w", r.Message, ErrNotFound)
+}
+
+// Receipt reads what became of a message; false: nothing yet.
+func (d *DB) Receipt(ctx context.Context, id ledger.ID) (ledger.Receipt, bool, error) {
+	var row messageRow
+	err := d.read.NewSelect().Model(&row).Where("id = ?", id).Where("done_at IS NOT NULL").Scan(ctx)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return ledger.Receipt{}, false, nil
+	case err != nil:
+		return ledger.Receipt{}, false, fmt.Errorf("read the receipt of message %s: %w", id, err)
+	}
+	return ledger.Receipt{Message: row.ID, Before: row.ActedBefore, After: row.ActedAfter, Refusal: row.Refusal}, true, nil
+}
+
+// one reports whether a statement touched its row.
+func one(res sql.Result) (bool, error) {
+	n, err := res.RowsAffected()
+	return n == 1, err
+}

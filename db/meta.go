@@ -1,0 +1,182 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// What the ledger knows of itself. The values are texts.
+const (
+	metaEpoch    = "epoch"       // a number, from 1
+	metaSince    = "epoch_since" // when it was raised
+	metaIdentity = "identity"    // of the copy of the data that the epoch belongs to
+	metaAccount  = "account"     // at Stripe
+)
+
+type metaRow struct {
+	bun.BaseModel `bun:"table:meta,alias:m"`
+
+	Key   string `bun:"key,pk"`
+	Value string `bun:"value"`
+}
+
+// Epoch tells the ledger's epoch and since when it lasts (zero in the first). A database that
+// may have lost commits (restored, failed over, copied) begins a new one here: raised is true
+// for the one process that saw it first. Only PostgreSQL shows it; a restored SQLite file must
+// be told: see [DB.RaiseEpoch].
+func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool, err error) {
+	err = d.change(ctx, func(tx bun.Tx) error {
+		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
+			return err
+		}
+		raised, err = d.recognize(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if raised {
+			epoch, since, err = d.raise(ctx, tx)
+			return err
+		}
+		epoch, since, err = readEpoch(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return 0, time.Time{}, false, fmt.Errorf("read the ledger's epoch: %w", err)
+	}
+	return epoch, since, raised, nil
+}
+
+// recognize reports that this is not the copy of the data that the ledger knows, and makes it
+// the one it knows.
+func (d *DB) recognize(ctx context.Context, tx bun.Tx) (other bool, err error) {
+	// In a savepoint, so that a refused question does not end the transaction.
+	var identity string
+	asked := tx.RunInTx(ctx, nil, func(ctx context.Context, inner bun.Tx) error {
+		identity, err = d.identity(ctx, inner)
+		return err
+	})
+	if asked != nil {
+		if Transient(asked) {
+			return false, asked
+		}
+		d.log.Warn("the database does not tell whether it was restored or failed over: raise the epoch by hand after either", "error", asked)
+		return false, nil
+	}
+	if identity == "" {
+		return false, nil
+	}
+	if err := settle(ctx, tx, metaIdentity, identity); err != nil {
+		return false, err
+	}
+	// Of processes that see the change at once, this update has one winner; the others wait
+	// for it, and then find nothing to do.
+	res, err := tx.NewUpdate().Model(&metaRow{Value: identity}).Column("value").
+		Where("key = ?", metaIdentity).Where("value <> ?", identity).Exec(ctx)
+	if err != nil {
+		return false, err
+	}
+	return one(res)
+}
+
+// RaiseEpoch begins a new epoch, as must be done after an SQLite file was restored from a copy.
+func (d *DB) RaiseEpoch(ctx context.Context) (epoch int, err error) {
+	err = d.change(ctx, func(tx bun.Tx) error {
+		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
+			return err
+		}
+		epoch, _, err = d.raise(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("raise the ledger's epoch: %w", err)
+	}
+	return epoch, nil
+}
+
+func (d *DB) raise(ctx context.Context, tx bun.Tx) (epoch int, since time.Time, err error) {
+	at, err := d.clock(ctx, tx.Tx)
+	if err != nil {
+		return 0, since, err
+	}
+	_, err = tx.NewUpdate().Model((*metaRow)(nil)).Set("value = CAST(CAST(value AS bigint) + 1 AS text)").Where("key = ?", metaEpoch).Exec(ctx)
+	if err != nil {
+		return 0, since, err
+	}
+	_, err = tx.NewInsert().Model(&metaRow{Key: metaSince, Value: at.Format(instantForm)}).
+		On("CONFLICT (key) DO UPDATE").Set("value = excluded.value").Exec(ctx)
+	if err != nil {
+		return 0, since, err
+	}
+	return readEpoch(ctx, tx)
+}
+
+func readEpoch(ctx context.Context, tx bun.Tx) (epoch int, since time.Time, err error) {
+	text, err := readMeta(ctx, tx, metaEpoch)
+	if err != nil {
+		return 0, since, err
+	}
+	if epoch, err = strconv.Atoi(text); err != nil {
+		return 0, since, err
+	}
+	if text, err = readMeta(ctx, tx, metaSince); err == nil && text != "" {
+		since, err = time.Parse(instantForm, text)
+	}
+	return epoch, since, err
+}
+
+// Account tells the Stripe account that the ledger belongs to; empty: none yet.
+func (d *DB) Account(ctx context.Context) (string, error) {
+	id, err := readMeta(ctx, d.read, metaAccount)
+	if err != nil {
+		return "", fmt.Errorf("read the ledger's account: %w", err)
+	}
+	return id, nil
+}
+
+// BindAccount makes the ledger belong to a Stripe account, for ever; it is [ErrOtherAccount]
+// when it belongs to another.
+func (d *DB) BindAccount(ctx context.Context, id string) error {
+	if err := checkText("account", id); err != nil {
+		return err
+	}
+	if id == "" {
+		return fmt.Errorf("bind the ledger to an account: it has no name")
+	}
+	var bound string
+	err := d.change(ctx, func(tx bun.Tx) error {
+		if err := settle(ctx, tx, metaAccount, id); err != nil {
+			return err
+		}
+		var err error
+		bound, err = readMeta(ctx, tx, metaAccount)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("bind the ledger to account %s: %w", id, err)
+	}
+	if bound != id {
+		return fmt.Errorf("%w: it is bound to %s, and the key is of %s", ErrOtherAccount, bound, id)
+	}
+	return nil
+}
+
+// settle stores a value unless there is one.
+func settle(ctx context.Context, tx bun.Tx, key, value string) error {
+	_, err := tx.NewInsert().Model(&metaRow{Key: key, Value: value}).On("CONFLICT (key) DO NOTHING").Exec(ctx)
+	return err
+}
+
+func readMeta(ctx context.Context, q bun.IDB, key string) (string, error) {
+	var value string
+	err := q.NewSelect().Model((*metaRow)(nil)).Column("value").Where("key = ?", key).Scan(ctx, &value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return value, err
+}

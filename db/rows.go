@@ -1,0 +1,257 @@
+package db
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/ledger"
+)
+
+// transferRow is a transfer. Its order's columns come last and never change.
+type transferRow struct {
+	bun.BaseModel `bun:"table:transfers,alias:t"`
+
+	ID             ledger.ID         `bun:"id,pk"`
+	Version        int64             `bun:"version"`
+	State          ledger.State      `bun:"state"`
+	Since          instant           `bun:"since"`
+	Epoch          int64             `bun:"epoch"`
+	Generation     int64             `bun:"generation"`
+	RequestHash    string            `bun:"request_hash"`
+	FirstSentAt    instant           `bun:"first_sent_at"`
+	OpenSends      int64             `bun:"open_sends"`
+	StripeID       string            `bun:"stripe_id,nullzero"`
+	ErrorCode      string            `bun:"error_code"`
+	ErrorMessage   string            `bun:"error_message"`
+	HeldBy         ledger.HoldSource `bun:"held_by"`
+	HeldUntil      instant           `bun:"held_until"`
+	AmountReversed int64             `bun:"amount_reversed"`
+
+	Reference         string          `bun:"reference"`
+	OrderHash         string          `bun:"order_hash"`
+	Seller            string          `bun:"seller"`
+	Destination       string          `bun:"destination"`
+	Amount            int64           `bun:"amount"`
+	Currency          ledger.Currency `bun:"currency"`
+	SourceTransaction string          `bun:"source_transaction"`
+	TransferGroup     string          `bun:"transfer_group"`
+	Description       string          `bun:"description"`
+	NotBefore         instant         `bun:"not_before"`
+	Metadata          string          `bun:"metadata"` // JSON; empty: none was given
+	CreatedAt         instant         `bun:"created_at"`
+}
+
+// transferChanges lists the columns of a transfer that a change may write; its guard is the
+// version.
+var transferChanges = []string{"id", "version", "state", "since", "epoch", "generation", "request_hash", "first_sent_at",
+	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "held_until", "amount_reversed"}
+
+// changedTransfer fills the columns that a change may write.
+func changedTransfer(t *ledger.Transfer) transferRow {
+	return transferRow{
+		ID: t.ID, Version: t.Version, State: t.State, Since: toInstant(t.Since),
+		Epoch: int64(t.Epoch), Generation: int64(t.Generation), RequestHash: t.RequestHash,
+		FirstSentAt: toInstant(t.FirstSentAt), OpenSends: int64(t.OpenSends), StripeID: t.StripeID,
+		ErrorCode: t.ErrorCode, ErrorMessage: t.ErrorMessage,
+		HeldBy: t.HeldBy, HeldUntil: toInstant(t.HeldUntil), AmountReversed: t.AmountReversed,
+	}
+}
+
+// newTransfer fills all columns.
+func newTransfer(t *ledger.Transfer) transferRow {
+	r := changedTransfer(t)
+	r.Reference, r.OrderHash = t.Reference, t.Order.Hash()
+	r.Seller, r.Destination = t.Seller, t.Destination
+	r.Amount, r.Currency = t.Money.Amount, t.Money.Currency
+	r.SourceTransaction, r.TransferGroup, r.Description = t.SourceTransaction, t.TransferGroup, t.Description
+	r.NotBefore, r.CreatedAt = toInstant(t.NotBefore), toInstant(t.CreatedAt)
+	if t.Metadata != nil {
+		text, err := json.Marshal(t.Metadata)
+		if err != nil {
+			panic(fmt.Sprintf("db: metadata cannot be written as JSON: %v", err)) // strings always can
+		}
+		r.Metadata = string(text)
+	}
+	return r
+}
+
+func (r *transferRow) transfer() (ledger.Transfer, error) {
+	t := ledger.Transfer{
+		Operation: ledger.Operation{
+			ID: r.ID, State: r.State, Since: r.Since.time(),
+			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
+			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
+			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+		},
+		Order: ledger.Order{
+			Reference: r.Reference, Seller: r.Seller, Destination: r.Destination,
+			Money:             ledger.Money{Amount: r.Amount, Currency: r.Currency},
+			SourceTransaction: r.SourceTransaction, TransferGroup: r.TransferGroup, Description: r.Description,
+			NotBefore: r.NotBefore.time(),
+		},
+		Version: r.Version, HeldBy: r.HeldBy, HeldUntil: r.HeldUntil.time(),
+		AmountReversed: r.AmountReversed, CreatedAt: r.CreatedAt.time(),
+	}
+	if r.Metadata != "" {
+		if err := json.Unmarshal([]byte(r.Metadata), &t.Metadata); err != nil {
+			return t, fmt.Errorf("read the metadata of transfer %s: %w", r.ID, err)
+		}
+	}
+	return t, nil
+}
+
+// reversalRow is a reversal.
+type reversalRow struct {
+	bun.BaseModel `bun:"table:reversals,alias:r"`
+
+	ID           ledger.ID    `bun:"id,pk"`
+	TransferID   ledger.ID    `bun:"transfer_id"`
+	No           int64        `bun:"no"`
+	State        ledger.State `bun:"state"`
+	Since        instant      `bun:"since"`
+	Epoch        int64        `bun:"epoch"`
+	Generation   int64        `bun:"generation"`
+	RequestHash  string       `bun:"request_hash"`
+	FirstSentAt  instant      `bun:"first_sent_at"`
+	OpenSends    int64        `bun:"open_sends"`
+	StripeID     string       `bun:"stripe_id,nullzero"`
+	ErrorCode    string       `bun:"error_code"`
+	ErrorMessage string       `bun:"error_message"`
+	External     bool         `bun:"external"`
+	Amount       int64        `bun:"amount"`
+	Cause        string       `bun:"cause"`
+	CreatedAt    instant      `bun:"created_at"`
+}
+
+// reversalChanges lists the columns of a reversal that a change may write.
+var reversalChanges = []string{"state", "since", "epoch", "generation", "request_hash", "first_sent_at", "open_sends",
+	"stripe_id", "error_code", "error_message", "external"}
+
+func toReversalRow(transfer ledger.ID, no int, r *ledger.Reversal) reversalRow {
+	return reversalRow{
+		ID: r.ID, TransferID: transfer, No: int64(no), State: r.State, Since: toInstant(r.Since),
+		Epoch: int64(r.Epoch), Generation: int64(r.Generation), RequestHash: r.RequestHash,
+		FirstSentAt: toInstant(r.FirstSentAt), OpenSends: int64(r.OpenSends), StripeID: r.StripeID,
+		ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+		External: r.External, Amount: r.Amount, Cause: r.Cause, CreatedAt: toInstant(r.CreatedAt),
+	}
+}
+
+func (r *reversalRow) reversal() ledger.Reversal {
+	return ledger.Reversal{
+		Operation: ledger.Operation{
+			ID: r.ID, State: r.State, Since: r.Since.time(),
+			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
+			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
+			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+		},
+		Amount: r.Amount, Cause: r.Cause, External: r.External, CreatedAt: r.CreatedAt.time(),
+	}
+}
+
+// answerRow is the answer in a history row; all NULL when the step follows none.
+type answerRow struct {
+	Row        string `bun:"row,nullzero"`
+	Verdict    string `bun:"verdict,nullzero"`
+	Reaction   string `bun:"reaction,nullzero"`
+	Scope      int64  `bun:"scope,nullzero"`
+	StripeID   string `bun:"stripe_id,nullzero"`
+	HTTPStatus int64  `bun:"http_status,nullzero"`
+	Code       string `bun:"code,nullzero"`
+	Param      string `bun:"param,nullzero"`
+	Message    string `bun:"message,nullzero"`
+	RequestID  string `bun:"request_id,nullzero"`
+	Replayed   bool   `bun:"replayed,nullzero"`
+	Alert      bool   `bun:"alert,nullzero"`
+}
+
+// historyRow is one step.
+type historyRow struct {
+	bun.BaseModel `bun:"table:history,alias:h"`
+
+	TransferID ledger.ID    `bun:"transfer_id,pk"`
+	Version    int64        `bun:"version,pk"`
+	Subject    ledger.ID    `bun:"subject"`
+	Kind       string       `bun:"kind"`
+	At         instant      `bun:"at"`
+	Event      ledger.Event `bun:"event"`
+	FromState  ledger.State `bun:"from_state"`
+	ToState    ledger.State `bun:"to_state"`
+	Status     ledger.State `bun:"status"`
+	Epoch      int64        `bun:"epoch"`
+	Generation int64        `bun:"generation"`
+	OpenSends  int64        `bun:"open_sends"`
+	Answer     answerRow    `bun:"embed:answer_"`
+	MessageID  ledger.ID    `bun:"message_id,nullzero"`
+	Principal  string       `bun:"principal,nullzero"`
+	Reason     string       `bun:"reason,nullzero"`
+	Detail     string       `bun:"detail,nullzero"`
+}
+
+func toHistoryRow(h *ledger.History) historyRow {
+	r := historyRow{
+		TransferID: h.Transfer, Version: h.Version, Subject: h.Subject, Kind: h.Kind.String(), At: toInstant(h.At),
+		Event: h.Event, FromState: h.From, ToState: h.To, Status: h.Status,
+		Epoch: int64(h.Epoch), Generation: int64(h.Generation), OpenSends: int64(h.OpenSends),
+		MessageID: h.By.Message, Principal: h.By.Principal, Reason: h.By.Reason, Detail: h.Detail,
+	}
+	if a := h.Answer; a != (ledger.Answer{}) {
+		r.Answer = answerRow{
+			Row: a.Row, Verdict: a.Verdict.String(), Reaction: a.Reaction.String(), Scope: int64(a.Scope),
+			StripeID: a.StripeID, HTTPStatus: int64(a.HTTPStatus), Code: a.Code, Param: a.Param,
+			Message: a.Message, RequestID: a.RequestID, Replayed: a.Replayed, Alert: a.Alert,
+		}
+	}
+	return r
+}
+
+func (r *historyRow) history() (ledger.History, error) {
+	h := ledger.History{
+		Transfer: r.TransferID, Version: r.Version, Subject: r.Subject, At: r.At.time(),
+		Event: r.Event, From: r.FromState, To: r.ToState, Status: r.Status,
+		Epoch: int(r.Epoch), Generation: int(r.Generation), OpenSends: int(r.OpenSends),
+		By:     ledger.By{Message: r.MessageID, Principal: r.Principal, Reason: r.Reason},
+		Detail: r.Detail,
+	}
+	if r.Kind == ledger.MakeReversal.String() {
+		h.Kind = ledger.MakeReversal
+	}
+	if r.Answer == (answerRow{}) {
+		return h, nil
+	}
+	a := r.Answer
+	verdict, err := ledger.ParseVerdict(a.Verdict)
+	if err != nil {
+		return h, fmt.Errorf("read version %d of transfer %s: %w", r.Version, r.TransferID, err)
+	}
+	reaction, err := ledger.ParseReaction(a.Reaction)
+	if err != nil {
+		return h, fmt.Errorf("read version %d of transfer %s: %w", r.Version, r.TransferID, err)
+	}
+	h.Answer = ledger.Answer{
+		Row: a.Row, Verdict: verdict, Reaction: reaction, Scope: ledger.Scope(a.Scope),
+		StripeID: a.StripeID, HTTPStatus: int(a.HTTPStatus), Code: a.Code, Param: a.Param,
+		Message: a.Message, RequestID: a.RequestID, Replayed: a.Replayed, Alert: a.Alert,
+	}
+	return h, nil
+}
+
+// postingRow is one side of an entry; the entry is the history row of the same version.
+type postingRow struct {
+	bun.BaseModel `bun:"table:postings,alias:p"`
+
+	TransferID ledger.ID       `bun:"transfer_id,pk"`
+	Version    int64           `bun:"version,pk"`
+	No         int64           `bun:"no,pk"`
+	At         instant         `bun:"at"`
+	Account    ledger.Account  `bun:"account"`
+	Amount     int64           `bun:"amount"`
+	Currency   ledger.Currency `bun:"currency"`
+}
+
+func (r *postingRow) posting() ledger.DatedPosting {
+	return ledger.DatedPosting{Version: r.Version, At: r.At.time(),
+		Posting: ledger.Posting{Account: r.Account, Amount: r.Amount, Currency: r.Currency}}
+}

@@ -1,0 +1,330 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// lite is what is SQLite's own.
+type lite struct {
+	clockNow func() time.Time
+	writer   *sql.DB
+
+	mu       sync.Mutex
+	prepared map[string]*sql.Stmt // on the writer's one connection
+}
+
+// memory is the path of a database that ends with the process.
+const memory = ":memory:"
+
+func openSQLite(ctx context.Context, path string, opts Options) (*DB, error) {
+	path = strings.TrimPrefix(path, "//") // sqlite://path is taken as well
+	if path == "" {
+		return nil, fmt.Errorf("the database URL names no file: write sqlite:settled.db, or sqlite::memory: for one that is not kept")
+	}
+	if strings.ContainsAny(path, "?#\x00") {
+		return nil, fmt.Errorf("the database URL sqlite:%s has parameters: give the path alone, its settings are not a matter of choice", path)
+	}
+	if opts.LockWait <= 0 {
+		opts.LockWait = 5 * time.Second
+	}
+	if path != memory {
+		if err := prepareFile(path); err != nil {
+			return nil, fmt.Errorf("open the database file %s: %w", path, err)
+		}
+	}
+	writer, err := openLite(path, opts.LockWait, url.Values{"_txlock": {"immediate"}, "_journal_mode": {"WAL"},
+		// SQLite's default of 2 MB does not hold the inner pages of the indices of a large ledger.
+		"_pragma": {"cache_size(-32768)"}})
+	if err != nil {
+		return nil, fmt.Errorf("open the database file %s: %w", path, err)
+	}
+	// SQLite has one writer at a time; one connection makes the others wait here, in order,
+	// rather than fail there. The connection is also the whole of a database in memory, so it
+	// is never closed for being idle or old.
+	writer.SetMaxOpenConns(1)
+	writer.SetMaxIdleConns(1)
+	if err := reach(ctx, writer, path, opts.LockWait); err != nil {
+		writer.Close()
+		return nil, fmt.Errorf("open the database file %s: %w", path, sayLocked(err))
+	}
+	l := &lite{clockNow: opts.Now, writer: writer, prepared: map[string]*sql.Stmt{}}
+	w := bun.NewDB(writer, sqlitedialect.New())
+	d := &DB{engine: l, groups: makeGroups(l, w), write: w, read: w, log: opts.Log}
+	if path == memory {
+		return d, nil
+	}
+	// Readers see the last commit, and neither wait for the writer nor hold it up.
+	reader, err := openLite(path, opts.LockWait, url.Values{"_query_only": {"true"}})
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open the database file %s: %w", path, err)
+	}
+	conns := opts.MaxConns
+	if conns <= 0 {
+		conns = max(4, runtime.GOMAXPROCS(0))
+	}
+	reader.SetMaxOpenConns(conns)
+	reader.SetMaxIdleConns(conns)
+	d.read = bun.NewDB(reader, sqlitedialect.New())
+	return d, nil
+}
+
+func openLite(path string, lockWait time.Duration, more url.Values) (*sql.DB, error) {
+	more.Set("_busy_timeout", fmt.Sprint(lockWait.Milliseconds()))
+	more.Set("_synchronous", "FULL")
+	more.Set("_foreign_keys", "true")
+	more.Set("_dqs", "false")                    // "text" in double quotes is a name, never a string
+	more.Set("_defensive", "true")               // no statement corrupts the file
+	more.Add("_pragma", "recursive_triggers(1)") // REPLACE is a DELETE, and append-only tables refuse it
+	name := "file:" + (&url.URL{Path: path}).EscapedPath()
+	if path == memory {
+		name = memory
+	}
+	return sql.Open("sqlite", name+"?"+more.Encode())
+}
+
+// creating is held while a file is made. The file must be closed before SQLite opens it:
+// closing it later would drop the locks that this process has on it (sqlite.org/howtocorrupt.html, 2.2).
+var creating sync.Mutex
+
+// prepareFile creates the file if it is missing, for its owner alone, with errors that say
+// more than SQLite's.
+func prepareFile(path string) error {
+	creating.Lock()
+	defer creating.Unlock()
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("it is a directory: name a file in it")
+	case err == nil:
+		return checkFileSystem(path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s does not exist", filepath.Dir(path))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission to create it")
+	case err != nil:
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return checkFileSystem(path)
+}
+
+// reach makes the first connection. Of processes that begin with an empty file at once, one
+// sets its journal to WAL; the others may meet it at that, and try again.
+func reach(ctx context.Context, db *sql.DB, path string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := durable(context.WithoutCancel(ctx), db, path)
+		var e *sqlite.Error
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY && e.Code() != sqlite3.SQLITE_IOERR_DELETE_NOENT {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// durable holds SQLite to what it was asked for: it says nothing when it does otherwise.
+func durable(ctx context.Context, db *sql.DB, path string) error {
+	var journal string
+	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return err
+	}
+	if journal != "wal" && path != memory {
+		return fmt.Errorf("the journal is in mode %q and cannot be set to WAL: the file system may lack shared memory or locks", journal)
+	}
+	var sync int
+	if err := db.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&sync); err != nil {
+		return err
+	}
+	if sync != 2 {
+		return fmt.Errorf("synchronous is %d, not FULL: a power failure would lose payments that were acknowledged", sync)
+	}
+	// A write, because a lock that another process holds shows only then.
+	_, err := db.ExecContext(ctx, "BEGIN IMMEDIATE; ROLLBACK")
+	return err
+}
+
+// sayLocked names the cause that people meet.
+func sayLocked(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED) {
+		return fmt.Errorf("another process has locked it: stop that one first: %w", err)
+	}
+	return err
+}
+
+func (*lite) Dialect() string { return "sqlite" }
+
+func (l *lite) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.prepared {
+		s.Close()
+	}
+	clear(l.prepared)
+}
+
+func (l *lite) now() schema.QueryAppender { return l.ago(0) }
+
+func (l *lite) ago(d time.Duration) schema.QueryAppender {
+	return bun.SafeQuery("?", toInstant(l.clockNow().Add(-d)))
+}
+
+func (l *lite) clock(context.Context, querier) (time.Time, error) {
+	return l.clockNow().UTC().Truncate(instantGrain), nil
+}
+
+// lockMigrations has nothing to do: every transaction of the writer begins IMMEDIATE.
+func (*lite) lockMigrations(context.Context, bun.Tx) error { return nil }
+
+func (*lite) hasTable(ctx context.Context, q bun.IDB, name string) (bool, error) {
+	var has bool
+	err := q.NewRaw("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?)", name).Scan(ctx, &has)
+	return has, err
+}
+
+// identity is empty: a restored file looks like any other. See [DB.RaiseEpoch].
+func (*lite) identity(context.Context, bun.Tx) (string, error) { return "", nil }
+
+func (*lite) insertText(s sheet, onConflict string) string {
+	return strings.TrimSuffix("INSERT INTO "+s.table+" ("+strings.Join(s.names(), ", ")+") VALUES (?"+
+		strings.Repeat(", ?", len(s.columns)-1)+") "+onConflict, " ")
+}
+
+func (*lite) updateText(s sheet) string {
+	// Numbered, because the first two columns are also the guard.
+	var set []string
+	for i, c := range s.columns[1:] {
+		set = append(set, fmt.Sprintf("%s = ?%d", c.name, i+2))
+	}
+	return "UPDATE " + s.table + " SET " + strings.Join(set, ", ") + " WHERE id = ?1 AND version = ?2 - 1"
+}
+
+func (l *lite) run(ctx context.Context, tx *sql.Tx, g *group, rows reflect.Value) ([]bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// The driver starts a goroutine for each statement whose context can end. A group takes
+	// milliseconds; its beginning and its commit look at the context.
+	within := context.WithoutCancel(ctx)
+	stmt := tx.StmtContext(within, l.statement(g))
+	stored := make([]bool, rows.Len())
+	args := make([]any, len(g.columns))
+	for i := range stored {
+		row := rows.Index(i)
+		for j, c := range g.columns {
+			args[j] = c.value(row)
+		}
+		res, err := stmt.ExecContext(within, args...)
+		if err != nil {
+			return nil, err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return nil, err
+		}
+		stored[i] = n == 1
+	}
+	return stored, nil
+}
+
+// prepare prepares the groups once, outside of any transaction: those hold the only connection.
+// The lock is not held while it waits for that connection, because whoever has the connection
+// takes the lock to get at what is prepared.
+func (l *lite) prepare(ctx context.Context, list ...*group) error {
+	for _, g := range list {
+		if l.statement(g) != nil {
+			continue
+		}
+		s, err := l.writer.PrepareContext(ctx, g.sql)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		if l.prepared[g.sql] == nil {
+			l.prepared[g.sql], s = s, nil
+		}
+		l.mu.Unlock()
+		if s != nil { // another caller was first
+			s.Close()
+		}
+	}
+	return nil
+}
+
+// statement returns a group's prepared statement, or nil.
+func (l *lite) statement(g *group) *sql.Stmt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.prepared[g.sql]
+}
+
+// value is a row's value of a column.
+func (c column) value(row reflect.Value) any {
+	v := row.FieldByIndex(c.path)
+	switch c.kind {
+	case integer:
+		if n := v.Int(); n != 0 || !c.null {
+			return n
+		}
+		return nil
+	case boolean:
+		if b := v.Bool(); b || !c.null {
+			return b
+		}
+		return nil
+	case moment:
+		t, _ := v.Addr().Interface().(*instant).Value()
+		return t
+	case uid:
+		if id := v.Addr().Interface().(*uuid.UUID); *id != uuid.Nil || !c.null {
+			return id.String()
+		}
+		return nil
+	case blob:
+		return v.Bytes()
+	}
+	if s := v.String(); s != "" || !c.null {
+		return s
+	}
+	return nil
+}
+
+func isUniqueSQLite(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+}
