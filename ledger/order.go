@@ -107,6 +107,9 @@ func (o Order) Check() error {
 	if o.SourceTransaction != "" && !sourceForm.MatchString(o.SourceTransaction) {
 		add("source_transaction", fmt.Errorf("must be a charge such as ch_1Abc, or absent"))
 	}
+	if y := o.NotBefore.UTC().Year(); !o.NotBefore.IsZero() && (y < 2000 || y > 2199) {
+		add("not_before", fmt.Errorf("is in the year %d: give a moment between 2000 and 2199, or leave it out", y))
+	}
 	add("transfer_group", CheckText(o.TransferGroup, GroupMax))
 	add("description", CheckText(o.Description, DescriptionMax))
 	if len(o.Metadata) > MetadataKeys {
@@ -137,7 +140,7 @@ func (o Order) Check() error {
 // Hash names the order's content (SHA-256, hex): the same reference may come again with the
 // same content, and no other.
 func (o Order) Hash() string {
-	o.NotBefore = o.NotBefore.UTC()
+	o.NotBefore = o.NotBefore.UTC().Truncate(time.Microsecond) // as far as a database keeps it
 	if len(o.Metadata) == 0 {
 		o.Metadata = nil // none and an empty one say the same
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/settled/settled/ledger"
 	"pgregory.net/rapid"
@@ -179,6 +180,15 @@ func TestAnOrdersHashNamesItsContent(t *testing.T) {
 	here.NotBefore, there.NotBefore = dawn, dawn.In(fixedZone)
 	if here.Hash() != there.Hash() {
 		t.Error("one moment in two zones is one order, and hashes differently")
+	}
+	there.NotBefore = dawn.Add(999) // nanoseconds, which no database keeps
+	if here.Hash() != there.Hash() {
+		t.Error("what a database cuts off a moment makes another order")
+	}
+	late := order()
+	late.NotBefore = time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC) // no such year in JSON: Hash panics
+	if err := late.Check(); err == nil || !strings.Contains(err.Error(), "not_before") {
+		t.Errorf("the year 12000: %v", err)
 	}
 }
 
