@@ -149,7 +149,7 @@ func inTx(ctx context.Context, db *bun.DB, opts *sql.TxOptions, do func(bun.Tx) 
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback() // after a commit there is nothing to roll back
 	if err := do(tx); err != nil {
 		return err
 	}

@@ -171,7 +171,7 @@ func TestPostgresOfAnotherEncodingIsRefused(t *testing.T) {
 	if err := exec(t.Context(), d, "CREATE DATABASE "+name+" ENCODING LATIN1 LOCALE 'C' TEMPLATE template0"); err != nil {
 		t.Fatal(err)
 	}
-	defer exec(t.Context(), d, "DROP DATABASE "+name+" WITH (FORCE)") //nolint:errcheck // the server goes too
+	defer exec(t.Context(), d, "DROP DATABASE "+name+" WITH (FORCE)") // the server goes too
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestAnOrdinaryRoleSeesTheIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	defer exec(t.Context(), d, "DROP OWNED BY "+role+"; DROP ROLE "+role) //nolint:errcheck // a role more does no harm
+	defer exec(t.Context(), d, "DROP OWNED BY "+role+"; DROP ROLE "+role) // a role more does no harm
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +350,7 @@ func TestKilledBackends(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background()) //nolint:errcheck // the test is over
+	defer c.Close(context.Background()) // the test is over
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

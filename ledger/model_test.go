@@ -894,7 +894,7 @@ func TestNoMoneyMovesTwice(t *testing.T) {
 		if err := checks.Value.Set("1000"); err != nil {
 			t.Fatal(err)
 		}
-		defer checks.Value.Set(checks.DefValue) //nolint:errcheck // it took the same text before
+		defer checks.Value.Set(checks.DefValue) // it took the same text before
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(t, label) }, mutant{})

@@ -147,7 +147,7 @@ func (s *Server) Start(ctx context.Context) error {
 		input.Close()
 		started <- err
 		if err == nil {
-			cmd.Wait() //nolint:errcheck // how it ended is in its log
+			cmd.Wait() // how it ended is in its log
 		}
 		close(ended)
 	}()
@@ -170,7 +170,7 @@ func (s *Server) Start(ctx context.Context) error {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("postgres ended as it started:\n%s", text)
 	case <-ctx.Done():
-		cmd.Process.Signal(syscall.SIGQUIT) //nolint:errcheck // it may have ended
+		cmd.Process.Signal(syscall.SIGQUIT) // it may have ended
 		<-ended
 		return ctx.Err()
 	}
