@@ -1,0 +1,26 @@
+// Package actors runs one actor for each transfer that Stripe has not finished.
+//
+//	settled ─┬─ writer     what actors decided, committed in groups
+//	         ├─ reader     what actors must know, loaded in groups
+//	         ├─ gate       permits: how many calls, in which order, and when not at all
+//	         ├─ inbox      stored Stripe events, told to whom they concern
+//	         └─ transfers  recovery and sweep; under it 64 shards
+//	              └─ shard      supervises: restart is the only directive it needs
+//	                   └─ transfer  one per unfinished transfer: its timer, its call
+//
+// A transfer moves through its own actor alone, so no lock guards it. Two nodes may run an
+// actor for the same transfer all the same; then the version guard and the derived
+// idempotency key keep it safe, and the loser of a guard reads the ledger again.
+//
+// The life of an attempt:
+//
+//	due ─▶ ask the gate ─▶ permit ─▶ commit the intent ─▶ call Stripe ─▶ commit the outcome
+//	 ▲                                                                        │
+//	 └── a timer, armed by the next incarnation ◀── restart ◀── panic(*Setback) ┘ unless done
+//
+// Crash and restart stand in for retry bookkeeping: an actor whose attempt ended in anything
+// but success records that and panics with a typed [Setback]. The shard restarts it, and the
+// new incarnation knows nothing but what the ledger says: it loads its record, asks
+// [ledger.Plan] what comes next, and arms its own timer. While it waits it holds no record,
+// which is what lets a million of them wait at once.
+package actors

@@ -1,0 +1,277 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/ledger"
+)
+
+// inbox tells stored Stripe events to whom they concern. An event is a hint: its payload says
+// where to look and is never believed. An event is handled once what it hinted at was looked
+// at; what is not handled when the daemon dies is told again at the next start.
+type inbox struct {
+	sys     *System
+	awaited map[condition]*waiting
+	happens map[condition]time.Time // when its event last came
+}
+
+// waiting are the actors that wait for a condition, by name.
+type waiting struct {
+	who  map[string]*actor.PID
+	most int // look for those that have ended when there are more
+}
+
+const happensMost = 100_000 // conditions remembered
+
+// condition is what an actor waits for beside its timer.
+type condition struct {
+	reaction ledger.Reaction
+	account  string // empty: the platform's own
+}
+
+func conditionOf(r ledger.Reaction, destination string) condition {
+	if r == ledger.AwaitFunds {
+		return condition{reaction: r}
+	}
+	return condition{r, destination}
+}
+
+// Messages to the inbox.
+type (
+	apply struct{ events []ledger.StripeEvent } // they are stored
+	await struct {                              // wake the actor when the condition may have come true
+		condition condition
+		who       *actor.PID
+		since     time.Time // the setback: what came after it may have come before this message
+	}
+	handled struct{ event string } // what the event hinted at was looked at
+)
+
+func (i *inbox) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case apply:
+		i.apply(c, m.events)
+	case await:
+		i.await(c, m)
+	case handled:
+		c.Send(i.sys.handler, m)
+	}
+}
+
+func (i *inbox) await(c actor.Context, m await) {
+	if i.happens[m.condition].After(m.since) {
+		c.Send(m.who, wake{})
+		return
+	}
+	w := i.awaited[m.condition]
+	if w == nil {
+		w = &waiting{who: make(map[string]*actor.PID), most: 64}
+		i.awaited[m.condition] = w
+	}
+	w.who[m.who.Id] = m.who
+	if len(w.who) > w.most {
+		for name := range w.who {
+			if _, lives := c.ActorSystem().ProcessRegistry.GetLocal(name); !lives {
+				delete(w.who, name)
+			}
+		}
+		w.most = 2*len(w.who) + 64
+	}
+}
+
+// apply sorts events: conditions wake who waits for them; a transfer's events become hints to
+// its actor, if its row says that they can matter.
+func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
+	hints := make(map[ledger.ID][]hint)
+	var ids []ledger.ID
+	for _, e := range events {
+		switch e.Type {
+		case "balance.available":
+			if e.Account == "" {
+				i.wake(c, condition{reaction: ledger.AwaitFunds})
+			} else {
+				i.wake(c, condition{ledger.AwaitSellerFunds, e.Account})
+			}
+		case "account.updated", "capability.updated":
+			i.wake(c, condition{ledger.AwaitSeller, e.Account})
+		case "transfer.created", "transfer.reversed", "transfer.updated":
+			if id, ok := operationOf(e.Payload); ok {
+				if hints[id] == nil {
+					ids = append(ids, id)
+				}
+				hints[id] = append(hints[id], hint{event: e.ID, stripeID: e.Object})
+				continue
+			}
+			i.sys.metrics.events.WithLabelValues("foreign").Inc()
+		}
+		c.Send(i.sys.handler, handled{e.ID})
+	}
+	if len(ids) == 0 {
+		return
+	}
+	// The rows are read off the actor: most events come after the answer and need nothing more.
+	sys, root := i.sys, c.ActorSystem().Root
+	go sys.sort(root, ids, hints)
+}
+
+// sort tells hints to the actors of those transfers whose rows are open, or contradict them.
+func (s *System) sort(root *actor.RootContext, ids []ledger.ID, hints map[ledger.ID][]hint) {
+	var records []ledger.Record
+	err := s.query(func(ctx context.Context) (err error) {
+		records, err = s.conf.Store.Load(ctx, ids)
+		return err
+	})
+	if err != nil {
+		s.log.Warn("events wait for the next sweep: their transfers could not be read", "events", len(hints), "err", err)
+		s.missed.Store(true)
+		return
+	}
+	for i := range records {
+		t := &records[i].Transfer
+		op, kind := t.Current()
+		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
+		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
+		for n, h := range hints[t.ID] {
+			switch {
+			case n > 0 || !open && !denied: // one read serves all
+				s.metrics.events.WithLabelValues("known").Inc()
+				root.Send(s.handler, handled{h.event})
+			default:
+				s.metrics.events.WithLabelValues("evidence").Inc()
+				root.Send(s.shard(t.ID), deliver{t.ID, h})
+			}
+		}
+		delete(hints, t.ID)
+	}
+	for id, list := range hints {
+		s.alarm("unknown_operation", "operation", id, "stripe_id", list[0].stripeID)
+		for _, h := range list {
+			root.Send(s.handler, handled{h.event})
+		}
+	}
+}
+
+func (i *inbox) wake(c actor.Context, what condition) {
+	if len(i.happens) >= happensMost {
+		clear(i.happens) // a wake that is missed costs a longer wait, no more
+	}
+	i.happens[what] = time.Now()
+	if w := i.awaited[what]; w != nil {
+		for _, who := range w.who {
+			c.Send(who, wake{})
+		}
+		delete(i.awaited, what)
+	}
+	i.sys.metrics.events.WithLabelValues("woke").Inc()
+}
+
+// operationOf returns the operation that an event's object names in its metadata.
+func operationOf(payload []byte) (ledger.ID, bool) {
+	var e struct {
+		Data struct {
+			Object struct {
+				Metadata map[string]string `json:"metadata"`
+			} `json:"object"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(payload, &e) != nil {
+		return ledger.ID{}, false
+	}
+	id, err := ledger.ParseID(e.Data.Object.Metadata[ledger.MetaOperation])
+	return id, err == nil
+}
+
+// store asks for events to be stored. It is answered exactly once, by done.
+type store struct {
+	ctx    context.Context
+	events []ledger.StripeEvent
+	done   chan<- error // buffered
+}
+
+const storeMost = 256
+
+// keep stores what queued, in one commit, and then has it applied. It does not wait an outage
+// out: Stripe sends an event again that was not acknowledged.
+func (s *System) keep(items []store) {
+	var events []ledger.StripeEvent
+	for _, it := range items {
+		events = append(events, it.events...)
+	}
+	var fresh []bool
+	err := s.query(func(ctx context.Context) (err error) {
+		fresh, err = s.conf.Store.StoreEvents(ctx, events)
+		return err
+	})
+	if err == nil {
+		var news []ledger.StripeEvent
+		for i, e := range events {
+			if fresh[i] {
+				news = append(news, e)
+			}
+		}
+		if len(news) > 0 {
+			s.actors.Root.Send(s.inbox, apply{news})
+		}
+	} else if s.transient(err) {
+		s.missed.Store(true) // they may be stored all the same, and will then not be fresh when they come again
+	} else if len(items) > 1 {
+		for _, it := range items { // one bad event must not refuse its neighbours
+			s.keep([]store{it})
+		}
+		return
+	}
+	for _, it := range items {
+		it.done <- err
+	}
+}
+
+// mark records that events were handled. What fails is marked when it is told again.
+func (s *System) mark(items []handled) {
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.event
+	}
+	if err := s.query(func(ctx context.Context) error { return s.conf.Store.HandleEvents(ctx, ids) }); err != nil {
+		s.log.Warn("events could not be marked as handled", "events", len(ids), "err", err)
+	}
+}
+
+// replay tells the inbox what was stored and not handled: before the last stop, or because the
+// ledger could not be reached.
+func (s *System) replay() {
+	var after string // the last event of the page before
+	for {
+		var events []ledger.StripeEvent
+		err := s.query(func(ctx context.Context) (err error) {
+			events, err = s.conf.Store.UnhandledEvents(ctx, after, storeMost)
+			return err
+		})
+		switch {
+		case err != nil:
+			s.log.Warn("stored events cannot be read", "err", err)
+			if !s.pause(outageMost) {
+				return
+			}
+			continue
+		case len(events) == 0:
+			return
+		}
+		s.actors.Root.Send(s.inbox, apply{events})
+		after = events[len(events)-1].ID
+	}
+}
+
+// pause waits, and reports false when the system stops meanwhile.
+func (s *System) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stopped:
+		return false
+	}
+}

@@ -1,0 +1,334 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/ledger"
+)
+
+// look is a read of Stripe for evidence, and what it is for. At most one is under way.
+type look struct {
+	decides bool      // the plan's: finding nothing is proof of absence
+	answer  *answered // an answer hinted that the effect is there already
+	hint    *hint     // an event did
+	order   *inject   // a person says so, or denies it
+}
+
+// purpose is the message that the look was for, if any: it is sent again when the look cannot
+// be finished.
+func (l *look) purpose() []any {
+	switch {
+	case l.answer != nil:
+		return []any{*l.answer}
+	case l.hint != nil:
+		return []any{*l.hint}
+	case l.order != nil:
+		return []any{*l.order}
+	}
+	return nil
+}
+
+// hint is an event's word that something happened to a transfer; the object is read before
+// it is believed.
+type hint struct {
+	event    string // evt_…, told to the inbox when it is applied
+	stripeID string // tr_…
+	tries    int    // reads that failed
+}
+
+// sighted is what a read found.
+type sighted struct {
+	inc     uint64
+	look    *look
+	version int64 // of the transfer that it was for
+	found   []ledger.StripeTransfer
+	err     error
+	absent  bool // Stripe said that the object asked for by ID does not exist
+}
+
+// seek begins a look; m, which it is for, waits when another look or a call is to end first.
+// When the actor asks for a permit already, that one is used: evidence goes before a send.
+func (t *transfer) seek(c actor.Context, l *look, m any) {
+	if t.w.away() {
+		t.w.after = append(t.w.after, m)
+		return
+	}
+	t.w.look = l
+	if !t.w.asking {
+		t.ask(c, reads)
+	}
+}
+
+// read reads Stripe, with a permit, on a goroutine that only carries the result back. A
+// transfer is looked for in the list of its destination and time, by its metadata; when an ID
+// is known, and for a reversal, the object itself is read.
+func (t *transfer) read(c actor.Context) {
+	w := t.w
+	x := &w.record.Transfer
+	no := w.permit
+	w.permit = 0
+	m := sighted{inc: t.inc, look: w.look, version: x.Version}
+	op, kind := x.Current()
+	id, since := x.StripeID, x.CreatedAt
+	switch {
+	case w.look.hint != nil:
+		id = w.look.hint.stripeID
+	case w.look.order != nil && kind == ledger.CreateTransfer:
+		id = w.look.order.message.StripeID
+	}
+	if op != nil && op.Epoch == t.sys.conf.Policy.Epoch && !op.FirstSentAt.IsZero() {
+		since = op.FirstSentAt
+	}
+	q := stripe.Query{Operation: x.ID, Destination: x.Destination, Group: x.Group(), Since: since.Add(-t.sys.conf.Policy.Windows.Skew)}
+	self, root, sys := c.Self(), c.ActorSystem().Root, t.sys
+	go func() {
+		began := time.Now()
+		defer func() {
+			if bug := recover(); bug != nil {
+				sys.bug("read", bug)
+				m.err = fmt.Errorf("read: %v", bug)
+			}
+			r := release{no: no, endpoint: reads}
+			var failed *stripe.ReadError
+			switch {
+			case errors.As(m.err, &failed):
+				r.scope, r.unused = failed.Scope, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
+			case m.err != nil:
+				r.unused = true
+			}
+			root.Send(sys.gate, r)
+			root.Send(self, m)
+		}()
+		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
+		defer cancel()
+		if id == "" {
+			m.found, m.err = sys.conf.Stripe.Find(ctx, q)
+		} else {
+			var one ledger.StripeTransfer
+			if one, m.err = sys.conf.Stripe.Transfer(ctx, id); m.err == nil {
+				m.found = []ledger.StripeTransfer{one}
+			}
+			m.absent = errors.Is(m.err, stripe.ErrNotThere)
+		}
+		sys.metrics.stripeSeconds.WithLabelValues(reads.String()).Observe(time.Since(began).Seconds())
+	}()
+}
+
+// seen takes in what a read found, once the ledger is known and still.
+func (t *transfer) seen(c actor.Context, m sighted) {
+	w := t.w
+	if m.inc != t.inc || w == nil || w.look != m.look {
+		return // of an earlier incarnation, which sent on what it was for
+	}
+	w.look = nil
+	if w.still() && w.record.Transfer.Version == m.version {
+		t.judge(c, m)
+	} else { // the transfer moves meanwhile: what was read is read again if it still matters
+		w.later = append(w.later, m.look.purpose()...)
+	}
+	t.turn(c)
+}
+
+// judge draws the conclusion from what was read.
+func (t *transfer) judge(c actor.Context, m sighted) {
+	x := &t.w.record.Transfer
+	l := m.look
+	op, kind := x.Current()
+	if m.err != nil && !m.absent {
+		t.looked = t.now()
+		t.sys.log.Info("Stripe could not be read", "transfer", t.id, "err", m.err)
+		t.unread(c, l, m.err)
+		return
+	}
+	if op == nil { // settled meanwhile by other evidence
+		t.applied(c, l)
+		switch {
+		case l.answer != nil:
+			t.over(*l.answer)
+		case l.order != nil:
+			t.refuse(l.order, fmt.Errorf("%w: it is %s already", ledger.ErrIllegalMove, x.State))
+		}
+		return
+	}
+	stripeID, wrong := match(x, op, kind, m.found)
+	if wrong != nil {
+		t.looked = t.now()
+		t.sys.alarm("mismatch", "transfer", t.id, "err", wrong)
+		t.applied(c, l)
+		if l.hint == nil {
+			t.unread(c, l, wrong)
+		}
+		return
+	}
+	switch {
+	case stripeID != "":
+		t.adopt(c, l, op, stripeID)
+	case l.order != nil:
+		t.decide(c, l.order)
+	case l.answer != nil:
+		t.reconcile(c, *l.answer, kind, m.found)
+	default:
+		t.absent(c, l, op)
+	}
+}
+
+// unread goes on after a read that failed: nothing was learned.
+func (t *transfer) unread(c actor.Context, l *look, err error) {
+	switch {
+	case l.answer != nil: // without the read nothing may be closed: the outcome counts as unknown
+		a := *l.answer
+		a.answer.Verdict, a.answer.Reaction, a.weighed = ledger.Unknown, ledger.BackOff, true
+		t.weigh(c, a)
+	case l.hint != nil && !errors.Is(err, errStopping): // nobody else may ever look: a parked transfer's actor is about to rest
+		h := *l.hint
+		h.tries++
+		root, to, id := c.ActorSystem().Root, t.sys.shard(t.id), t.id
+		wait := t.sys.conf.Policy.Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
+		time.AfterFunc(wait, func() { root.Send(to, deliver{id, h}) })
+	case l.order != nil:
+		t.refuse(l.order, fmt.Errorf("%w: Stripe could not be read: %v", ledger.ErrUnavailable, err))
+	}
+}
+
+// match picks the object that names the operation, and checks that it is what was asked for.
+func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []ledger.StripeTransfer) (stripeID string, err error) {
+	for _, s := range found {
+		if kind == ledger.MakeReversal {
+			for _, r := range s.Reversals {
+				if !ledger.Names(r.Metadata, op.ID) {
+					continue
+				}
+				if want := x.Request(op).Amount; r.Amount != want {
+					return "", fmt.Errorf("%s names reversal %s but is of %d, not %d", r.ID, op.ID, r.Amount, want)
+				}
+				return r.ID, nil
+			}
+			continue
+		}
+		if !ledger.Names(s.Metadata, op.ID) {
+			continue
+		}
+		if s.Amount != x.Money.Amount || s.Currency != x.Money.Currency || s.Destination != x.Destination {
+			return "", fmt.Errorf("%s names transfer %s but is %s to %s, not %s to %s", s.ID, op.ID,
+				ledger.Money{Amount: s.Amount, Currency: s.Currency}, s.Destination, x.Money, x.Destination)
+		}
+		if stripeID != "" {
+			return "", fmt.Errorf("%s and %s both name transfer %s: it was paid twice", stripeID, s.ID, op.ID)
+		}
+		stripeID = s.ID
+	}
+	return stripeID, nil
+}
+
+// adopt settles the operation by what was read.
+func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID string) {
+	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, "read at Stripe: it is there")
+	if errors.Is(err, ledger.ErrConflict) {
+		t.applied(c, l)
+		if l.order != nil {
+			t.refuse(l.order, err)
+		}
+		t.sys.alarm("conflict", "transfer", t.id, "err", err)
+		return
+	}
+	if err == nil && !changed {
+		t.applied(c, l)
+		return
+	}
+	if l.order != nil {
+		change.History.By = l.order.message.By
+	}
+	// What the database lost may well be there: it is looked for. Else only an open send is.
+	expected := op.State.Open() || op.Epoch < t.sys.conf.Policy.Epoch
+	before := t.w.record.Transfer.State
+	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
+		if errors.Is(err, errStale) {
+			t.w.later = append(l.purpose(), t.w.later...)
+			return
+		}
+		if err == nil {
+			t.leave()
+			t.confirmed(ch, expected)
+			t.applied(c, l)
+		}
+		if l.order != nil {
+			l.order.answer(injected{before: before, record: t.w.record, err: err})
+		}
+	})
+}
+
+// applied tells the inbox that an event needs nothing more.
+func (t *transfer) applied(c actor.Context, l *look) {
+	if l.hint != nil {
+		c.Send(t.sys.inbox, handled{l.hint.event})
+	}
+}
+
+// absent goes on after the plan's read, or an event's, found nothing.
+func (t *transfer) absent(c actor.Context, l *look, op *ledger.Operation) {
+	t.applied(c, l)
+	x, p := &t.w.record.Transfer, t.sys.conf.Policy
+	now := t.now()
+	if !l.decides {
+		t.looked = now
+		return
+	}
+	var change ledger.Change
+	var err error
+	if op.State.Open() {
+		change, err = x.Absent(p, t.w.record.Digest.Doubtful, now)
+	} else {
+		change, err = x.RenewEpoch(p, now)
+	}
+	if errors.Is(err, ledger.ErrTooEarly) {
+		t.looked = now
+		return
+	}
+	t.looked = time.Time{}
+	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
+		if err == nil && ch.History.Event == ledger.EventProveAbsent {
+			t.crash(&Setback{Kind: Refused, Code: "absent"})
+		}
+	})
+}
+
+// reconcile goes on after an answer's hint that the effect is there already found that ours
+// is not: what others reversed is booked, and then the answer stands.
+func (t *transfer) reconcile(c actor.Context, a answered, kind ledger.Kind, found []ledger.StripeTransfer) {
+	a.weighed = true
+	if kind == ledger.MakeReversal && len(found) == 1 {
+		change, changed, err := t.w.record.Transfer.Reconcile(found[0], a.answer)
+		if err == nil && changed {
+			t.sys.alarm("reversed_outside", "transfer", t.id, "detail", change.History.Detail)
+			t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
+				if err != nil || ch.History.Event == ledger.EventAdopt {
+					t.w.later = append([]any{a}, t.w.later...)
+					return
+				}
+				t.over(a)
+			})
+			return
+		}
+	}
+	t.weigh(c, a)
+}
+
+// heed follows an event's hint when it can matter, by reading the object.
+func (t *transfer) heed(c actor.Context, h hint) {
+	x := &t.w.record.Transfer
+	op, kind := x.Current()
+	matters := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
+	if kind == ledger.CreateTransfer && op != nil && !op.State.Open() {
+		matters = true // Stripe may hold what the ledger says was never sent: read, and raise the alarm
+	}
+	if matters {
+		t.seek(c, &look{hint: &h}, h)
+	} else {
+		c.Send(t.sys.inbox, handled{h.event})
+	}
+}

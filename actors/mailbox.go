@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// mailbox is unbounded, in order, and a single allocation. It replaces the library's default
+// for two reasons: that one costs 280 bytes more per actor, and a message sent by name while
+// its actor is being spawned wedges it for ever (the registry entry exists before the
+// handlers are registered). It leaves out message batches, throughput yields and middleware.
+type mailbox struct {
+	mu           sync.Mutex
+	user, system []any
+	invoker      actor.MessageInvoker
+	dispatcher   actor.Dispatcher
+	running      bool
+	suspended    bool
+}
+
+func newMailbox() actor.Mailbox { return &mailbox{} }
+
+func (m *mailbox) PostUserMessage(x any)   { m.post(&m.user, x) }
+func (m *mailbox) PostSystemMessage(x any) { m.post(&m.system, x) }
+
+func (m *mailbox) post(queue *[]any, x any) {
+	m.mu.Lock()
+	*queue = append(*queue, x)
+	wake := m.wake()
+	m.mu.Unlock()
+	if wake {
+		m.dispatcher.Schedule(m.run)
+	}
+}
+
+// wake decides, under the lock, whether a run must be scheduled.
+func (m *mailbox) wake() bool {
+	idle := len(m.system) == 0 && (m.suspended || len(m.user) == 0)
+	if m.running || m.invoker == nil || idle {
+		return false
+	}
+	m.running = true
+	return true
+}
+
+func (m *mailbox) RegisterHandlers(i actor.MessageInvoker, d actor.Dispatcher) {
+	m.mu.Lock()
+	m.invoker, m.dispatcher = i, d
+	m.mu.Unlock()
+}
+
+func (m *mailbox) Start() {
+	m.mu.Lock()
+	wake := m.wake()
+	m.mu.Unlock()
+	if wake {
+		m.dispatcher.Schedule(m.run)
+	}
+}
+
+func (m *mailbox) UserMessageCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.user)
+}
+
+func (m *mailbox) run() {
+	for m.step() {
+	}
+}
+
+// step handles one message: system messages first, user messages only while not suspended.
+func (m *mailbox) step() (more bool) {
+	x, system, ok := m.take()
+	if !ok {
+		return false
+	}
+	defer func() {
+		if reason := recover(); reason != nil {
+			m.invoker.EscalateFailure(reason, x)
+			more = true
+		}
+	}()
+	switch x.(type) {
+	case *actor.SuspendMailbox:
+		m.suspend(true)
+	case *actor.ResumeMailbox:
+		m.suspend(false)
+	default:
+		if system {
+			m.invoker.InvokeSystemMessage(x)
+		} else {
+			m.invoker.InvokeUserMessage(x)
+		}
+	}
+	return true
+}
+
+func (m *mailbox) take() (x any, system, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	queue := &m.system
+	switch {
+	case len(m.system) > 0:
+		system = true
+	case len(m.user) > 0 && !m.suspended:
+		queue = &m.user
+	default:
+		m.running = false
+		return nil, false, false
+	}
+	q := *queue
+	x = q[0]
+	q[0] = nil
+	if len(q) == 1 {
+		*queue = nil // an idle actor holds no buffer
+	} else {
+		*queue = q[1:]
+	}
+	return x, system, true
+}
+
+func (m *mailbox) suspend(on bool) {
+	m.mu.Lock()
+	m.suspended = on
+	m.mu.Unlock()
+}

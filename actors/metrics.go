@@ -1,0 +1,58 @@
+package actors
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the tree's own. Labels are bounded; none is ever an ID.
+type metrics struct {
+	attempts      *prometheus.CounterVec
+	alive         prometheus.Gauge
+	spawns        prometheus.Counter
+	restarts      *prometheus.CounterVec
+	sweepFinds    prometheus.Counter
+	alarms        *prometheus.CounterVec
+	transitions   *prometheus.CounterVec
+	batch         prometheus.Histogram
+	commitSeconds prometheus.Histogram
+	writerDepth   prometheus.Gauge
+	gateOut       prometheus.Gauge
+	gateWaiting   *prometheus.GaugeVec
+	gateBraked    prometheus.Gauge
+	stripeSeconds *prometheus.HistogramVec
+	events        *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "settled_" + name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "settled_" + name, Help: help}, labels)
+		r.MustRegister(g)
+		return g
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "settled_" + name, Help: help, Buckets: buckets}, labels)
+		r.MustRegister(h)
+		return h
+	}
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 15)
+	return &metrics{
+		attempts:      counter("attempts_total", "Calls to Stripe that an operation made, by operation and verdict.", "operation", "verdict"),
+		alive:         gauge("actors_alive", "Transfer actors alive.").WithLabelValues(),
+		spawns:        counter("actor_spawns_total", "Transfer actors spawned.").WithLabelValues(),
+		restarts:      counter("actor_restarts_total", "Restarts of transfer actors, by kind of failure.", "kind"),
+		sweepFinds:    counter("sweep_finds_total", "Unfinished transfers that the sweep found without an actor; should stay 0.").WithLabelValues(),
+		alarms:        counter("alarms_total", "Findings that somebody should look at.", "kind"),
+		transitions:   counter("transitions_total", "Changes of state, by operation and the state entered.", "operation", "state"),
+		batch:         histogram("writer_batch_size", "Changes in one commit.", prometheus.ExponentialBuckets(1, 2, 11)).WithLabelValues().(prometheus.Histogram),
+		commitSeconds: histogram("writer_commit_seconds", "Time that a commit took.", seconds).WithLabelValues().(prometheus.Histogram),
+		writerDepth:   gauge("writer_queue", "Commits that wait for the writer.").WithLabelValues(),
+		gateOut:       gauge("gate_permits", "Calls to Stripe under way.").WithLabelValues(),
+		gateWaiting:   gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
+		gateBraked:    gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),
+		stripeSeconds: histogram("stripe_seconds", "Time that calls to Stripe took.", seconds, "endpoint"),
+		events:        counter("events_applied_total", "Stored Stripe events, by what applying them meant.", "result"),
+	}
+}

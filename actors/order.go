@@ -1,0 +1,149 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/ledger"
+)
+
+// inject carries a person's message to the transfer's actor. It is answered once, on a
+// buffered channel. A message that waits when its actor crashes is dealt with by the next
+// incarnation; one that was in the hands of a bug leaves the caller to its deadline, and the
+// message's ID keeps a repetition from acting twice.
+type inject struct {
+	message ledger.Message
+	reply   chan<- injected
+	reread  bool // the ledger was read for it: what it says now is what it said after the message came
+}
+
+// answer replies. It must not block: whoever asked may have gone.
+func (m *inject) answer(r injected) {
+	select {
+	case m.reply <- r:
+	default:
+	}
+}
+
+// injected is the answer.
+type injected struct {
+	before ledger.State
+	record ledger.Record
+	err    error
+}
+
+// obey does what a person asks, if the table and the money protocol allow it.
+func (t *transfer) obey(c actor.Context, m inject) {
+	x := &t.w.record.Transfer
+	msg := m.message
+	var change ledger.Change
+	var err error
+	if op, _ := x.Current(); msg.Type == ledger.MessageCancel && op != nil && op.Epoch < t.sys.conf.Policy.Epoch {
+		// What was lost may have been a send, and a cancel would deny it.
+		t.forbid(c, m, fmt.Errorf("%w: the database lost commits at %s, and this has not been looked up at Stripe since; released or retried, it will be, before anything is sent",
+			ledger.ErrTooEarly, t.sys.conf.Policy.EpochSince.UTC().Format(time.RFC3339)))
+		return
+	}
+	switch msg.Type {
+	case ledger.MessageHold:
+		change, err = x.Hold(ledger.HeldByOperator, msg.Until, msg.By)
+	case ledger.MessageRelease:
+		change, err = x.Release(msg.By)
+	case ledger.MessageCancel:
+		change, err = x.Cancel(msg.By)
+	case ledger.MessageRetry:
+		change, err = x.Retry(msg.By)
+	case ledger.MessageReverse:
+		for _, r := range x.Reversals {
+			if r.ID == msg.ID { // the message acted before its answer was lost
+				m.answer(injected{before: x.State, record: t.w.record})
+				return
+			}
+		}
+		change, err = x.Reverse(msg.ID, msg.Amount, t.sys.conf.Policy.Epoch, msg.By)
+	case ledger.MessageResolve:
+		t.resolve(c, m)
+		return
+	case ledger.MessageRestart:
+		m.answer(injected{before: x.State, record: t.w.record})
+		t.crash(&Setback{Kind: Asked, Code: "restart"})
+	default:
+		err = fmt.Errorf("%w: %q is no message", ledger.ErrIllegalMove, msg.Type)
+	}
+	if err != nil {
+		t.forbid(c, m, err)
+		return
+	}
+	before := x.State
+	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
+		if errors.Is(err, errStale) {
+			t.w.later = append([]any{m}, t.w.later...)
+			return
+		}
+		m.answer(injected{before: before, record: t.w.record, err: err})
+	})
+}
+
+// resolve reads Stripe before a person's word is taken: evidence wins over it.
+func (t *transfer) resolve(c actor.Context, m inject) {
+	x := &t.w.record.Transfer
+	op, kind := x.Current()
+	form := map[ledger.Kind]string{ledger.CreateTransfer: "tr_", ledger.MakeReversal: "trr_"}[kind]
+	switch {
+	case op == nil || op.State != ledger.Unresolved && op.State != ledger.Parked:
+		t.forbid(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.State))
+		return
+	case m.message.Outcome == ledger.OutcomeCompleted && !strings.HasPrefix(m.message.StripeID, form):
+		t.forbid(c, m, ledger.FieldErrors{{Field: "stripe_id", Detail: fmt.Sprintf("must begin with %s: what is not known here is a %s's outcome", form, kind)}})
+		return
+	case m.message.Outcome == ledger.OutcomeFailed:
+		if err := x.CheckResolve(t.sys.conf.Policy, t.now()); err != nil {
+			t.forbid(c, m, err)
+			return
+		}
+	}
+	t.seek(c, &look{order: &m}, m)
+}
+
+// decide ends a resolution after Stripe was read and does not show the operation as done.
+func (t *transfer) decide(c actor.Context, m *inject) {
+	x := &t.w.record.Transfer
+	if m.message.Outcome == ledger.OutcomeCompleted {
+		t.refuse(m, fmt.Errorf("%w: %s at Stripe does not name this operation in its metadata (%s)",
+			ledger.ErrIllegalMove, m.message.StripeID, ledger.MetaOperation))
+		return
+	}
+	change, err := x.ResolveAbsent(t.sys.conf.Policy, t.now(), m.message.By)
+	if err != nil {
+		t.refuse(m, err)
+		return
+	}
+	before := x.State
+	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
+		if errors.Is(err, errStale) {
+			t.w.later = append([]any{*m}, t.w.later...)
+			return
+		}
+		m.answer(injected{before: before, record: t.w.record, err: err})
+	})
+}
+
+// forbid refuses a message, but not by a record that may be older than the message: another
+// node, or a page of recovery that was long on its way, may have left this actor behind. A
+// change by such a record loses to the guard; a refusal has no guard, so it reads first.
+func (t *transfer) forbid(c actor.Context, m inject, err error) {
+	if m.reread {
+		t.refuse(&m, err)
+		return
+	}
+	m.reread = true
+	t.w.later = append([]any{m}, t.w.later...)
+	t.recall(c)
+}
+
+func (t *transfer) refuse(m *inject, err error) {
+	m.answer(injected{before: t.w.record.Transfer.State, record: t.w.record, err: err})
+}

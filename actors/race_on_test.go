@@ -1,0 +1,6 @@
+//go:build race
+
+package actors_test
+
+// racing says that the race detector watches, under which SQLite is twenty times slower.
+const racing = true

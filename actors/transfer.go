@@ -1,0 +1,669 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/ledger"
+)
+
+// transfer drives one transfer, and then its reversals, one operation at a time. Its name is
+// the transfer's ID. While it waits it is no more than this struct and a timer.
+type transfer struct {
+	sys     *System
+	id      ledger.ID
+	inc     uint64 // of this incarnation; tags what may come back to a later one
+	timer   *time.Timer
+	until   time.Time // the end of the wait
+	looked  time.Time // when Stripe was last read in vain, by the database's clock
+	resting bool      // nothing is to be done; the shard was told
+	entered bool      // counted as having a send of uncertain end: see System.enter
+	w       *work     // nil while it waits
+}
+
+// work is what an actor knows and does while it is not waiting.
+type work struct {
+	record     ledger.Record
+	have       bool      // record is what the ledger said last
+	at         time.Time // the local clock just after it said so: see now
+	loading    bool
+	committing bool
+	then       func(actor.Context, *ledger.Change, error) // follows the commit
+	retried    bool                                       // the commit was tried before, and cut off
+	asking     bool
+	permit     uint64 // in hand, and not yet handed to a call
+	calling    bool
+	look       *look  // asked for, or under way
+	later      []any  // wait for the ledger to be known and still
+	after      []any  // wait for the look or the call to end
+	woken      bool   // a condition it waited for came true
+	aside      string // a bug's text: the transfer is to be set aside
+}
+
+// Messages of a transfer to itself, or from those it asked. Each that could outlive its
+// incarnation carries it.
+type (
+	recall    struct{}             // read the ledger
+	due       struct{ inc uint64 } // the wait is over
+	wake      struct{}             // a condition it waited for may have come true
+	known     struct{ loaded }     // spawned with its record in hand
+	loadedFor struct {
+		inc uint64
+		loaded
+	}
+	committedFor struct {
+		inc uint64
+		committed
+	}
+	setAside struct{ reason string } // it panicked too often
+	mayStop  struct{}                // the shard holds new messages back: is there still nothing to do?
+
+	// answered is the outcome of a call. It is evidence, so it outlives its incarnation.
+	answered struct {
+		inc        uint64
+		subject    ledger.ID
+		epoch, gen int
+		answer     ledger.Answer
+		weighed    bool // Stripe was read already, as the answer asked
+		counted    bool // in the metrics
+	}
+)
+
+func (t *transfer) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		t.begin(c)
+	case known:
+		t.learn(c, m.loaded)
+	case recall:
+		if t.w == nil { // else it is being read, or was since the recall was sent
+			t.recall(c)
+		}
+	case loadedFor:
+		if m.inc == t.inc {
+			t.learn(c, m.loaded)
+		}
+	case due:
+		if m.inc == t.inc && t.w == nil {
+			t.recall(c)
+		}
+	case wake:
+		if t.w == nil && !t.resting {
+			t.recall(c)
+			t.w.woken = true
+		}
+	case permit:
+		t.permitted(c, m)
+	case denied:
+		if m.inc == t.inc && t.w != nil && t.w.asking {
+			t.denied(c)
+		}
+	case committedFor:
+		if m.inc == t.inc {
+			t.settle(c, m.committed)
+		}
+	case answered:
+		if m.inc == t.inc && t.w != nil {
+			t.w.calling = false
+		}
+		t.take(c, m)
+	case sighted:
+		t.seen(c, m)
+	case inject, hint:
+		t.take(c, m)
+	case live:
+		m.reply <- t.live()
+	case setAside:
+		t.recall(c)
+		t.w.aside = m.reason
+	case mayStop:
+		if t.resting {
+			c.Send(c.Parent(), goodbye{t.id})
+		} else {
+			c.Send(c.Parent(), stay{t.id})
+		}
+	case *actor.Stopping, *actor.Restarting: // must neither panic nor block: the tree would hang
+		t.disarm()
+		t.leave()
+		t.handOn(c, m)
+	}
+}
+
+// begin names the incarnation. It reads nothing: a panic here would restart in a hot loop.
+func (t *transfer) begin(c actor.Context) {
+	name := c.Self().Id
+	t.id, _ = ledger.ParseID(name[strings.LastIndexByte(name, '/')+1:])
+	t.inc = t.sys.incarnations.Add(1)
+}
+
+// handOn passes what an ending incarnation had not come to on to the next one, which is the
+// only other that can deal with it; of the last one, who waits for an answer is let go.
+func (t *transfer) handOn(c actor.Context, why any) {
+	w := t.w
+	if w == nil {
+		return
+	}
+	t.w = nil
+	if w.permit != 0 {
+		c.Send(t.sys.gate, release{no: w.permit, unused: true})
+	}
+	rest := append(w.later, w.after...)
+	if l := w.look; l != nil {
+		rest = append(rest, l.purpose()...)
+	}
+	_, last := why.(*actor.Stopping)
+	for _, m := range rest {
+		if !last {
+			c.Send(c.Self(), m)
+			continue
+		}
+		switch m := m.(type) {
+		case inject:
+			m.answer(injected{err: errStopping})
+		case hint:
+			t.sys.missed.Store(true) // it is stored, and told again
+		}
+	}
+}
+
+// recall reads the ledger.
+func (t *transfer) recall(c actor.Context) {
+	t.disarm()
+	t.resting = false
+	if t.w == nil {
+		t.w = &work{}
+	}
+	if t.w.loading || t.w.committing { // what is being committed will say where the ledger stands
+		return
+	}
+	t.w.loading, t.w.have = true, false
+	self, root, inc := c.Self(), c.ActorSystem().Root, t.inc
+	c.Send(t.sys.reader, load{t.id, func(l loaded) { root.Send(self, loadedFor{inc, l}) }})
+}
+
+// learn takes in what the ledger says.
+func (t *transfer) learn(c actor.Context, l loaded) {
+	if t.w == nil {
+		t.w = &work{}
+	}
+	t.w.loading = false
+	switch {
+	case errors.Is(l.err, errStopping):
+		return
+	case l.err != nil:
+		panic(fmt.Errorf("transfer %s: %w", t.id, l.err))
+	case l.record == nil:
+		for _, m := range t.w.later {
+			switch m := m.(type) {
+			case inject:
+				m.answer(injected{err: ledger.ErrNotFound})
+			case hint:
+				c.Send(t.sys.inbox, handled{m.event})
+			}
+		}
+		t.rest(c)
+		return
+	}
+	t.w.record, t.w.have, t.w.at = *l.record, true, l.at
+	t.turn(c)
+}
+
+// take handles evidence, hints and people's messages: at once when the ledger is known and
+// still, else as soon as it is.
+func (t *transfer) take(c actor.Context, m any) {
+	if t.w == nil || !t.w.have && !t.w.loading {
+		t.recall(c)
+	}
+	t.w.later = append(t.w.later, m)
+	t.turn(c)
+}
+
+// turn does what there is to do when the ledger is known and nothing is being committed.
+func (t *transfer) turn(c actor.Context) {
+	w := t.w
+	if !w.away() {
+		w.later, w.after = append(w.after, w.later...), nil
+	}
+	for w.still() && len(w.later) > 0 {
+		m := w.later[0]
+		w.later = w.later[1:]
+		switch m := m.(type) {
+		case answered:
+			t.weigh(c, m)
+		case inject:
+			t.obey(c, m)
+		case hint:
+			t.heed(c, m)
+		}
+	}
+	if w.still() && !w.asking && !w.away() {
+		t.proceed(c)
+	}
+}
+
+// still reports that the ledger is known and nothing is being committed; away, that a call or
+// a look is to end first.
+func (w *work) still() bool { return w.have && !w.loading && !w.committing }
+func (w *work) away() bool  { return w.calling || w.look != nil }
+
+// now is the database's clock, as far as this machine can tell. It may run behind, by the time
+// that its word took to come here, but never ahead: absence is proved by it. That a key is
+// still young is checked by another measure, which errs to the other side: see freshness.
+func (t *transfer) now() time.Time { return t.w.record.ReadAt.Add(time.Since(t.w.at)) }
+
+// proceed does the next step of the plan.
+func (t *transfer) proceed(c actor.Context) {
+	w := t.w
+	x := &w.record.Transfer
+	if w.aside != "" {
+		t.stepAside(c)
+		return
+	}
+	now := t.now()
+	step := ledger.Plan(x, w.record.Digest, t.sys.conf.Policy, now, t.looked)
+	if t.sys.closing.Load() && step.Action != ledger.Rest {
+		return // what is unfinished stays as the ledger has it
+	}
+	if step.Action == ledger.Look && !t.looked.IsZero() && !t.looked.Before(step.At) {
+		step.At = t.looked.Add(t.readPause()) // it was done, in vain: not again at once
+	}
+	isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
+	switch {
+	case step.Action == ledger.Rest:
+		t.rest(c)
+	case step.Action == ledger.Idle:
+		t.w = nil
+	case step.Action == ledger.NoteLost:
+		change, err := x.Lost("the process that sent it ended before the answer was recorded")
+		t.commit(c, change, err, t.crashAfter(&Setback{Kind: Lost, Code: "interrupted"}))
+	case !isDue:
+		t.wait(c, step, step.At.Sub(now))
+	case step.Action == ledger.Send:
+		_, kind := x.Current()
+		t.ask(c, endpointOf(kind))
+	case step.Action == ledger.Look:
+		w.look = &look{decides: step.Decides}
+		t.ask(c, reads)
+	case step.Action == ledger.Release:
+		change, err := x.Release(ledger.By{Principal: "settled", Reason: step.Why})
+		t.commit(c, change, err, nil)
+	case step.Action == ledger.GiveUp:
+		change, err := x.GiveUp(step.Code, step.Why)
+		t.sys.log.Warn("gave up", "operation", t.id, "code", step.Code, "why", step.Why)
+		t.commit(c, change, err, nil)
+	}
+}
+
+// readPause spaces reads that taught nothing.
+func (t *transfer) readPause() time.Duration {
+	op, kind := t.w.record.Transfer.Current()
+	b := t.sys.conf.Policy.Transfers.Backoff
+	if kind == ledger.MakeReversal {
+		b = t.sys.conf.Policy.Reversals.Backoff
+	}
+	return b.Wait(64, ledger.Jitter(op.ID, 64))
+}
+
+func endpointOf(k ledger.Kind) endpoint {
+	if k == ledger.MakeReversal {
+		return reversals
+	}
+	return transfers
+}
+
+// wait arms the timer, and forgets all that the ledger knows as well.
+func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
+	w := t.w
+	if step.Awaits != ledger.BackOff {
+		since := w.at.Add(w.record.Digest.Last.Sub(w.record.ReadAt))
+		c.Send(t.sys.inbox, await{conditionOf(step.Awaits, w.record.Transfer.Destination), c.Self(), since})
+	}
+	self, root, m := c.Self(), c.ActorSystem().Root, due{t.inc}
+	t.until = time.Now().Add(d)
+	t.timer = time.AfterFunc(d, func() { root.Send(self, m) })
+	t.w = nil
+}
+
+func (t *transfer) disarm() {
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer, t.until = nil, time.Time{}
+	}
+}
+
+// rest tells the shard that there is nothing to do. The shard answers with mayStop once no
+// new message can be under way.
+func (t *transfer) rest(c actor.Context) {
+	t.w, t.resting = nil, true
+	c.Send(c.Parent(), finished{t.id})
+}
+
+func (t *transfer) ask(c actor.Context, e endpoint) {
+	x := &t.w.record.Transfer
+	t.w.asking = true
+	c.Send(t.sys.gate, ask{endpoint: e, seller: x.Destination, age: t.id, from: c.Self(), inc: t.inc})
+}
+
+// permitted uses a permit: for the read that it was asked for, or for the send that the plan
+// still wants. A permit that nobody wants any more goes back.
+func (t *transfer) permitted(c actor.Context, p permit) {
+	w := t.w
+	if p.inc != t.inc || w == nil || !w.asking {
+		c.Send(t.sys.gate, release{no: p.no, unused: true})
+		return
+	}
+	w.asking, w.permit = false, p.no
+	if w.look != nil {
+		t.read(c)
+		return
+	}
+	if w.still() {
+		now := t.now()
+		step := ledger.Plan(&w.record.Transfer, w.record.Digest, t.sys.conf.Policy, now, t.looked)
+		isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
+		if step.Action == ledger.Send && isDue && t.commitTo(c, now) {
+			return
+		}
+	}
+	t.giveBack(c)
+	t.turn(c)
+}
+
+// giveBack returns a permit that is not wanted any more.
+func (t *transfer) giveBack(c actor.Context) {
+	c.Send(t.sys.gate, release{no: t.w.permit, unused: true})
+	t.w.permit = 0
+}
+
+// denied goes on without the permit that was asked for: the daemon stops.
+func (t *transfer) denied(c actor.Context) {
+	w := t.w
+	w.asking = false
+	if l := w.look; l != nil {
+		w.look = nil
+		if w.still() {
+			t.unread(c, l, errStopping)
+		} else {
+			w.later = append(w.later, l.purpose()...)
+		}
+	}
+	t.turn(c)
+}
+
+// commitTo makes the intent durable. Only the winner of that commit may call. It reports
+// false when nothing may be sent after all.
+func (t *transfer) commitTo(c actor.Context, now time.Time) bool {
+	change, err := t.w.record.Transfer.Begin(t.sys.conf.Policy, now)
+	switch {
+	case errors.Is(err, ledger.ErrTooOld): // the key aged while the permit came; the plan says Look now
+		return false
+	case err != nil:
+		panic(err)
+	case !t.enter():
+		return false
+	}
+	submitted := time.Now()
+	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
+		if err != nil {
+			t.giveBack(c)
+			t.leave()
+			return
+		}
+		op := ch.Subject()
+		t.call(c, freshness{firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, safe: t.sys.conf.Policy.Windows.Safe}, op)
+	})
+	return true
+}
+
+// call makes the call, on a goroutine that only carries the answer back. It goes by way of
+// the shard: evidence finds its actor even when that has ended meanwhile.
+func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) {
+	no := t.w.permit
+	t.w.calling, t.w.permit = true, 0
+	x := &t.w.record.Transfer
+	r := x.Request(op)
+	e := endpointOf(r.Kind)
+	root, sys, id := c.ActorSystem().Root, t.sys, t.id
+	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
+	go func() {
+		began := time.Now()
+		defer func() {
+			if bug := recover(); bug != nil {
+				sys.bug("call", bug)
+				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
+			}
+			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone // never sent, or given up by us
+			root.Send(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, unused: mute})
+			root.Send(sys.shard(id), deliver{id, m})
+		}()
+		if sys.closing.Load() {
+			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: "shutdown", Message: "the daemon is stopping; nothing was sent"}
+			return
+		}
+		m.answer = sys.conf.Stripe.Send(sys.calls, r, fresh.check)
+		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
+	}()
+}
+
+// rowBug is the row of an answer that never came because the call panicked.
+const rowBug = "bug"
+
+// weigh draws the conclusion from an answer, after reading Stripe when the answer hints that
+// the effect is there already.
+func (t *transfer) weigh(c actor.Context, m answered) {
+	x := &t.w.record.Transfer
+	if m.answer.Reaction == ledger.LookFirst && m.answer.Verdict != ledger.Unknown && !m.weighed {
+		t.seek(c, &look{answer: &m}, m)
+		return
+	}
+	if !m.counted {
+		m.counted = true
+		kind := ledger.MakeReversal
+		if m.subject == x.ID {
+			kind = ledger.CreateTransfer
+		}
+		t.sys.metrics.attempts.WithLabelValues(kind.String(), m.answer.Verdict.String()).Inc()
+		if m.answer.Alert {
+			t.sys.alarm("answer", "operation", m.subject, "row", m.answer.Row, "code", m.answer.Code, "message", m.answer.Message)
+		}
+	}
+	change, changed, err := x.Conclude(m.subject, m.epoch, m.gen, m.answer)
+	if errors.Is(err, ledger.ErrConflict) {
+		t.over(m)
+		t.sys.alarm("conflict", "transfer", t.id, "err", err)
+		return
+	}
+	if err == nil && !changed {
+		t.over(m)
+		return
+	}
+	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
+		switch {
+		case errors.Is(err, errStale): // the evidence is kept, and weighed against what the ledger says now
+			if t.w.retried && m.answer.Verdict != ledger.Done && !m.answer.Replayed {
+				// The first try of the commit was cut off, so it may be what this one lost to. Its
+				// send would be taken off the count twice, and another that is still open be denied.
+				m.answer.Verdict = ledger.Unknown
+			}
+			t.w.later = append([]any{m}, t.w.later...)
+		case err != nil:
+			t.over(m)
+		case ch.History.Event == ledger.EventConfirm:
+			t.over(m)
+			t.confirmed(ch, ch.History.From.Open() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
+		case m.answer.Row == rowBug:
+			panic(m.answer.Message)
+		default:
+			t.crash(&Setback{Kind: kindOf(ch.History.Event), Row: m.answer.Row, Code: m.answer.Code})
+		}
+	})
+}
+
+func kindOf(e ledger.Event) Kind {
+	switch e {
+	case ledger.EventRefuse:
+		return Refused
+	case ledger.EventNotExecuted:
+		return NotExecuted
+	}
+	return Lost
+}
+
+var errStale = errors.New("the transfer has moved on")
+
+// commit has a change made durable and then goes on with then. A change that lost the guard
+// wrote nothing: the ledger is read again.
+func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then func(actor.Context, *ledger.Change, error)) {
+	if err != nil {
+		panic(fmt.Errorf("transfer %s: %w", t.id, err)) // the plan asked for an illegal move: a bug
+	}
+	w := t.w
+	w.committing, w.then = true, then
+	self, root, inc := c.Self(), c.ActorSystem().Root, t.inc
+	c.Send(t.sys.writer, commit{changes: []ledger.Change{change}, done: func(r committed) { root.Send(self, committedFor{inc, r}) }})
+}
+
+// settle takes in what became of a commit.
+func (t *transfer) settle(c actor.Context, r committed) {
+	w := t.w
+	then := w.then
+	w.committing, w.then, w.retried = false, nil, r.retried
+	var change *ledger.Change
+	err := r.err
+	switch {
+	case err != nil: // ErrUnavailable only when the system stops; else a bug, see below
+		w.have = false
+	case !r.won[0]:
+		err = errStale
+		t.recall(c)
+	default:
+		change = &r.changes[0]
+		w.record.Transfer = change.After
+		if op, _ := change.After.Current(); op != nil && op.ID == change.History.Subject {
+			w.record.Digest = w.record.Digest.Add(change.History)
+		} else {
+			w.record.Digest = ledger.Digest{}
+		}
+		w.record.ReadAt, w.at = r.at, time.Now()
+		t.sys.metrics.transitions.WithLabelValues(change.History.Kind.String(), string(change.History.To)).Inc()
+	}
+	if then != nil {
+		then(c, change, err)
+	}
+	if err != nil && !errors.Is(err, errStale) {
+		if errors.Is(err, ledger.ErrUnavailable) {
+			return
+		}
+		panic(fmt.Errorf("transfer %s: commit: %w", t.id, err))
+	}
+	t.turn(c)
+}
+
+// crashAfter follows a commit that records a setback.
+func (t *transfer) crashAfter(s *Setback) func(actor.Context, *ledger.Change, error) {
+	return func(c actor.Context, _ *ledger.Change, err error) {
+		if err == nil {
+			t.crash(s)
+		}
+	}
+}
+
+// crash ends the incarnation: see handOn.
+func (t *transfer) crash(s *Setback) { panic(s) }
+
+// stepAside records that the machine gives this transfer up after repeated bugs.
+func (t *transfer) stepAside(c actor.Context) {
+	x := &t.w.record.Transfer
+	op, _ := x.Current()
+	if op == nil || x.State == ledger.PermanentlyFailed || op.State == ledger.Parked || x.State == ledger.Held || x.State == ledger.Canceled ||
+		op.Epoch < t.sys.conf.Policy.Epoch { // what lost commits may have sent is not given up before it was looked up
+		t.rest(c)
+		return
+	}
+	if op.State == ledger.Sending {
+		change, err := x.Lost("the actor panicked")
+		t.commit(c, change, err, nil) // then comes back here
+		return
+	}
+	change, err := x.SetAside(t.w.aside)
+	t.commit(c, change, err, func(_ actor.Context, _ *ledger.Change, err error) {
+		if err == nil {
+			t.w.aside = ""
+		}
+	})
+}
+
+// confirmed follows evidence that Stripe holds an operation, once it is booked. Evidence that
+// the protocol had ruled out is booked all the same, and somebody must find out why.
+func (t *transfer) confirmed(ch *ledger.Change, expected bool) {
+	t.looked = time.Time{}
+	if !expected {
+		t.sys.alarm("ruled_out", "operation", ch.History.Subject, "was", ch.History.From, "stripe_id", ch.Subject().StripeID)
+	}
+}
+
+// enter and leave count sends whose outcome is not recorded yet; a graceful stop waits for
+// them. It is false when the system stops: then nothing may be sent.
+func (t *transfer) enter() bool {
+	if !t.entered {
+		t.entered = t.sys.enter()
+	}
+	return t.entered
+}
+
+func (t *transfer) leave() {
+	if t.entered {
+		t.entered = false
+		t.sys.leave()
+	}
+}
+
+// over follows the end of an answer's way; an earlier incarnation's was counted by that one.
+func (t *transfer) over(m answered) {
+	if m.inc == t.inc {
+		t.leave()
+	}
+}
+
+func (t *transfer) live() ledger.Live {
+	l := ledger.Live{Alive: true, Incarnation: t.inc, Until: t.until, Doing: "waiting"}
+	if w := t.w; w != nil {
+		switch {
+		case w.committing:
+			l.Doing = "committing"
+		case w.calling:
+			l.Doing = "calling"
+		case w.asking:
+			l.Doing = "asking"
+		case w.look != nil:
+			l.Doing = "reading"
+		case w.loading:
+			l.Doing = "loading"
+		}
+	} else if t.resting {
+		l.Doing = "resting"
+	}
+	return l
+}
+
+// freshness tells whether a key may still be sent.
+type freshness struct {
+	firstSent time.Time // by the database's clock
+	then      time.Time // the database's clock at some moment
+	at        time.Time // the local clock just before that moment
+	safe      time.Duration
+}
+
+// check measures the key's age with the monotonic clock and with the wall clock, and believes
+// the older: the monotonic clock stands still while a machine is suspended.
+func (f freshness) check() error {
+	now := time.Now()
+	passed := max(now.Sub(f.at), now.Round(0).Sub(f.at.Round(0)))
+	if age := f.then.Sub(f.firstSent) + passed; age >= f.safe {
+		return fmt.Errorf("%w: %s since its first send", ledger.ErrTooOld, age.Round(time.Second))
+	}
+	return nil
+}
