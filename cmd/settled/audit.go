@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
+)
+
+type auditCommand struct{ flags }
+
+// Run recomputes the books and compares them with what Stripe lists.
+func (c auditCommand) Run(ctx context.Context, w world) error {
+	v, problems := gather(c.flags, w.environ, ".env")
+	if v.value["STRIPE_WEBHOOK_SECRET"] == "" {
+		v.value["STRIPE_WEBHOOK_SECRET"] = "not needed to read"
+	}
+	conf, more := v.parse(false)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return usageError{errors.Join(problems...)}
+	}
+	log := newLogger(conf, w.stderr)
+	d, err := db.Open(ctx, conf.databaseURL, db.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Check(ctx); err != nil {
+		return err
+	}
+	client, err := stripe.New(stripe.Config{Key: conf.stripeKey, Base: conf.stripeBase, Timeout: max(conf.callTimeout(), 10*time.Second), Log: log})
+	if err != nil {
+		return usageError{err}
+	}
+	defer client.Close()
+	id, _, err := client.Account(ctx)
+	if err != nil {
+		return fmt.Errorf("read the Stripe account: %w", err)
+	}
+	if bound, err := d.Account(ctx); err != nil || bound != "" && bound != id {
+		return errors.Join(err, fmt.Errorf("the ledger belongs to %s, and the key to %s", bound, id))
+	}
+	// What moves between the two readings looks like a difference. One that is real is
+	// there again in a second audit.
+	report, err := auditOnce(ctx, d, client)
+	if err == nil && len(report.Differences) > 0 {
+		var again audit.Report
+		if again, err = auditOnce(ctx, d, client); err == nil {
+			again.Differences = slices.DeleteFunc(again.Differences, func(x audit.Difference) bool { return !slices.Contains(report.Differences, x) })
+			report = again
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return printReport(w.stdout, report)
+}
+
+// auditOnce reads Stripe, then the ledger, and compares.
+func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client) (audit.Report, error) {
+	a := audit.New()
+	err := client.List(ctx, time.Time{}, time.Time{}, func(t ledger.StripeTransfer) error {
+		a.Stripe(t)
+		return nil
+	})
+	if err != nil {
+		return audit.Report{}, fmt.Errorf("list Stripe's transfers: %w", err)
+	}
+	return auditLedger(ctx, d, a)
+}
+
+// auditLedger feeds every row of the ledger to an auditor that knows Stripe's side.
+func auditLedger(ctx context.Context, d *db.DB, a *audit.Auditor) (audit.Report, error) {
+	const page = 1000
+	for after := (ledger.ID{}); ; {
+		rows, err := d.AuditPage(ctx, after, page)
+		if err != nil {
+			return audit.Report{}, err
+		}
+		for _, r := range rows {
+			a.Ledger(r)
+		}
+		if len(rows) < page {
+			break
+		}
+		after = rows[len(rows)-1].Transfer.ID
+	}
+	sums, err := d.Unbalanced(ctx)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	a.Unbalanced(sums)
+	return a.Report(), nil
+}
+
+// printReport shows what was audited; its last line counts the differences.
+func printReport(w io.Writer, r audit.Report) error {
+	fmt.Fprintf(w, "ledger:  %d transfers, %d reversals, %d of open outcome\n", r.Transfers, r.Reversals, r.Open)
+	fmt.Fprintf(w, "Stripe:  %d transfers, %d reversals, %d of them not ours\n", r.StripeTransfers, r.StripeReversals, r.Foreign)
+	for _, c := range slices.Sorted(maps.Keys(r.Paid)) {
+		fmt.Fprintf(w, "paid %s, of which %s came back\n", ledger.Money{Amount: r.Paid[c], Currency: c}, ledger.Money{Amount: r.Returned[c], Currency: c})
+	}
+	for _, x := range r.Differences {
+		fmt.Fprintln(w, x)
+	}
+	fmt.Fprintf(w, "audit: %d differences\n", len(r.Differences))
+	if len(r.Differences) > 0 {
+		return errDifferences
+	}
+	return nil
+}

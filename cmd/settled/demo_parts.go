@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/ledger"
+)
+
+// The parts of a demo beside the daemon: who orders, who looks after what is parked, and who
+// kills. Each copes with a daemon that is gone for a moment by asking again.
+
+// again calls f until it says that it is done.
+func again(ctx context.Context, every time.Duration, f func() (done bool, err error)) error {
+	for tick := time.NewTicker(every); ; {
+		done, err := f()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// order is the platform: it orders the transfers in batches, and asks for reversals of what
+// was paid.
+func (d *demo) order(ctx context.Context) error {
+	const batch = 20
+	ids := make([]ledger.ID, 0, len(d.plan))
+	for rest := d.plan; len(rest) > 0; {
+		part := rest[:min(batch, len(rest))]
+		err := again(ctx, 20*time.Millisecond, func() (bool, error) {
+			accepted, err := d.api.create(ctx, part)
+			if errors.Is(err, errAskAgain) {
+				return false, nil
+			}
+			ids = append(ids, accepted...)
+			return true, err
+		})
+		if err != nil {
+			return fmt.Errorf("order transfers: %w", err)
+		}
+		rest = rest[len(part):]
+	}
+	left := make(map[int]int) // of the plan's transfers: how many reversals were asked for
+	for i, p := range d.plan {
+		if len(p.reversals) > 0 {
+			left[i] = 0
+		}
+	}
+	return again(ctx, 50*time.Millisecond, func() (bool, error) {
+		for i, asked := range left {
+			t, err := d.api.get(ctx, ids[i])
+			if errors.Is(err, errAskAgain) {
+				return false, nil
+			}
+			if err != nil {
+				return false, fmt.Errorf("read a transfer: %w", err)
+			}
+			switch t.Status {
+			case ledger.Completed, ledger.PartiallyReversed, ledger.ReversalPending, ledger.Reversed: // the last: asked once more, when the first answer was lost
+			case ledger.PermanentlyFailed, ledger.Canceled:
+				delete(left, i)
+				continue
+			default:
+				continue
+			}
+			err = d.api.send(ctx, ids[i], fmt.Sprintf("%s-reversal-%d", d.plan[i].order.Reference, asked), message{
+				Type: ledger.MessageReverse, Reason: "refunded to the buyer", Amount: d.plan[i].reversals[asked],
+			})
+			if errors.Is(err, errAskAgain) {
+				return false, nil
+			}
+			if err != nil {
+				return false, fmt.Errorf("ask for a reversal: %w", err)
+			}
+			if left[i] = asked + 1; left[i] == len(d.plan[i].reversals) {
+				delete(left, i)
+			}
+		}
+		return len(left) == 0, nil
+	})
+}
+
+// operate is the person on call: what is parked it looks up at Stripe, and says what became
+// of it.
+func (d *demo) operate(ctx context.Context) {
+	again(ctx, 300*time.Millisecond, func() (bool, error) {
+		for _, status := range []ledger.State{ledger.Parked, ledger.ReversalPending} {
+			parked, err := d.api.list(ctx, status)
+			if err != nil {
+				continue
+			}
+			for _, t := range parked {
+				operation, ok := t.parked()
+				if !ok {
+					continue
+				}
+				m := message{Type: ledger.MessageResolve, Reason: "looked it up in the dashboard", Outcome: ledger.OutcomeFailed}
+				if id := heldAs(d.sim.Truth(), operation); id != "" {
+					m.Outcome, m.StripeID = ledger.OutcomeCompleted, id
+				}
+				// Too early, or the daemon is gone: another round will come.
+				_ = d.api.send(ctx, t.ID, "", m)
+			}
+		}
+		return false, nil
+	})
+}
+
+// heldAs looks an operation up as a person would, in what the simulator holds.
+func heldAs(truth stripesim.Truth, operation ledger.ID) string {
+	for _, t := range truth.Transfers {
+		if ledger.Names(t.Metadata, operation) {
+			return t.ID
+		}
+		for _, r := range t.Reversals {
+			if ledger.Names(r.Metadata, operation) {
+				return r.ID
+			}
+		}
+	}
+	return ""
+}
+
+// killer kills the worker without warning and starts it again, at random moments of a run.
+func (d *demo) killer(ctx context.Context) {
+	rng := rand.New(rand.NewPCG(d.seed, 2))
+	for range d.conf.Kills {
+		pause := time.NewTimer(time.Duration(100+rng.IntN(1200)) * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if err := d.worker.kill(ctx); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/settled/settled/db"
+)
+
+// worker is the daemon as a process of its own, which can be killed.
+type worker struct {
+	bin   string // the program; empty: this one
+	dir   string
+	log   string   // file that its log is appended to
+	env   []string // all of its environment
+	ready func(context.Context) bool
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
+	kills int
+	count atomic.Int64
+}
+
+func (w *worker) killed() int { return int(w.count.Load()) }
+
+// start starts the process and waits until it is ready.
+func (w *worker) start(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	bin := w.bin
+	if bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		bin = self
+	}
+	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(bin, "serve")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	w.cmd, w.done = cmd, make(chan struct{})
+	go func(done chan struct{}) {
+		cmd.Wait()
+		close(done)
+	}(w.done)
+	return again(ctx, 10*time.Millisecond, func() (bool, error) {
+		select {
+		case <-w.done:
+			return false, fmt.Errorf("the worker ended at once: %s", cmd.ProcessState)
+		default:
+			return w.ready(ctx), nil
+		}
+	})
+}
+
+// kill ends the process as a power cut would, and starts it again.
+func (w *worker) kill(ctx context.Context) error {
+	w.mu.Lock()
+	w.cmd.Process.Kill()
+	<-w.done
+	w.kills++
+	w.count.Add(1)
+	w.mu.Unlock()
+	return w.start(ctx)
+}
+
+// stop ends the process gracefully.
+func (w *worker) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cmd == nil {
+		return
+	}
+	w.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(40 * time.Second) // longer than its own budget
+	defer timer.Stop()
+	select {
+	case <-w.done:
+	case <-timer.C:
+		w.cmd.Process.Kill()
+		<-w.done
+	}
+	w.cmd = nil
+}
+
+// freeAddrs finds two loopback addresses that nobody listens on.
+func freeAddrs() (a, b string, err error) {
+	var addrs [2]string
+	for i := range addrs {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", err
+		}
+		defer ln.Close()
+		addrs[i] = ln.Addr().String()
+	}
+	return addrs[0], addrs[1], nil
+}
+
+// demoDatabase returns the URL of a database that holds nothing, and how to drop it. In a
+// PostgreSQL server it makes one of its own; a role that may not is told so.
+func demoDatabase(ctx context.Context, given, dir string) (string, func(), error) {
+	u, err := url.Parse(given)
+	switch {
+	case given == "":
+		return "sqlite:" + filepath.Join(dir, "demo.db"), func() {}, nil
+	case err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" && u.Scheme != "sqlite":
+		return "", nil, usageError{fmt.Errorf("--database must be sqlite:path or postgres://…")}
+	case u.Scheme == "sqlite":
+		path := given[len("sqlite:"):]
+		if _, err := os.Stat(path); err == nil {
+			return "", nil, usageError{fmt.Errorf("--database: %s exists; the demo wants a new file", path)}
+		}
+		abs, err := filepath.Abs(path)
+		return "sqlite:" + abs, func() {}, err
+	}
+	name := fmt.Sprintf("settled_demo_%d_%d", os.Getpid(), time.Now().UnixNano())
+	drop, err := db.CreateDatabase(ctx, given, name)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a throw-away database: %w", err)
+	}
+	u.Path = "/" + name
+	return u.String(), drop, nil
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/joho/godotenv"
+	"github.com/settled/settled/actors"
+	"github.com/settled/settled/ledger"
+)
+
+// flags is the configuration: each field is one setting, with the environment variable that
+// sets it, its default and its help. Secrets are no flags, for arguments are visible to every
+// process of a machine; they may come from a file named by NAME_FILE.
+type flags struct {
+	DatabaseURL              *string `var:"DATABASE_URL" def:"sqlite:settled.db" help:"sqlite:path or postgres://…" placeholder:"X"`
+	StripeSecretKey          *string `kong:"-" var:"STRIPE_SECRET_KEY" alias:"STRIPE_CONNECT_SECRET_KEY" help:"the platform's secret key, sk_… or rk_…"`
+	StripeAPIBase            *string `var:"STRIPE_API_BASE" help:"another base URL for the API: a simulator or proxy" placeholder:"X"`
+	StripeWebhookSecret      *string `kong:"-" var:"STRIPE_WEBHOOK_SECRET" help:"signing secrets of the webhook endpoints, comma-separated"`
+	StripeRateLimit          *string `var:"STRIPE_RATE_LIMIT" def:"80" help:"calls a second in all; 0: no limit" placeholder:"X"`
+	StripeEndpointRateLimit  *string `var:"STRIPE_ENDPOINT_RATE_LIMIT" def:"20" help:"calls a second to one endpoint; 0: no limit" placeholder:"X"`
+	StripeConcurrency        *string `var:"STRIPE_CONCURRENCY" def:"32" help:"calls under way at once" placeholder:"X"`
+	PublicAddr               *string `var:"PUBLIC_ADDR" def:"127.0.0.1:8080" help:"where Stripe posts its events" placeholder:"X"`
+	AdminAddr                *string `var:"ADMIN_ADDR" def:"127.0.0.1:8081" help:"where everything else is served" placeholder:"X"`
+	AdminToken               *string `kong:"-" var:"ADMIN_TOKEN" help:"a bootstrap admin token, 16 characters or more"`
+	TransferRetryEnabled     *string `var:"TRANSFER_RETRY_ENABLED" def:"true" help:"false: a refused transfer waits for a person" placeholder:"X"`
+	TransferRetryMaxAttempts *string `var:"TRANSFER_RETRY_MAX_ATTEMPTS" def:"5" help:"refusals before a transfer is given up" placeholder:"X"`
+	TransferRetryInterval    *string `var:"TRANSFER_RETRY_INTERVAL" def:"1m" help:"interval of the sweep for transfers without an actor" placeholder:"X"`
+	TransferBackoffBase      *string `var:"TRANSFER_BACKOFF_BASE" def:"1m" help:"the first wait after a refusal" placeholder:"X"`
+	TransferBackoffMax       *string `var:"TRANSFER_BACKOFF_MAX" def:"1h" help:"the longest wait after a refusal" placeholder:"X"`
+	ReversalWorkerEnabled    *string `var:"REVERSAL_WORKER_ENABLED" def:"true" help:"false: reversals are recorded and wait" placeholder:"X"`
+	ReversalMaxRetries       *string `var:"REVERSAL_MAX_RETRIES" def:"5" help:"refusals before a reversal is given up" placeholder:"X"`
+	ReversalCheckInterval    *string `var:"REVERSAL_CHECK_INTERVAL" def:"1m" help:"interval of the sweep for reversals without an actor" placeholder:"X"`
+	ReversalBackoffBase      *string `var:"REVERSAL_BACKOFF_BASE" def:"1m" help:"the first wait after a reversal's refusal" placeholder:"X"`
+	ReversalBackoffMax       *string `var:"REVERSAL_BACKOFF_MAX" def:"1h" help:"the longest wait after a reversal's refusal" placeholder:"X"`
+	UnresolvedPolicy         *string `var:"UNRESOLVED_POLICY" def:"park" help:"what is parked when Stripe shows nothing after QUIET_WINDOW: park (what saw a 5xx), always" placeholder:"X"`
+	SafeWindow               *string `var:"SAFE_WINDOW" def:"6h" help:"how long a key may be sent after its first send" placeholder:"X"`
+	QuietWindow              *string `var:"QUIET_WINDOW" def:"10h30m" help:"after how long nothing of a send can be under way any more" placeholder:"X"`
+	LogLevel                 *string `var:"LOG_LEVEL" def:"info" help:"debug, info, warn, error" placeholder:"X"`
+	LogFormat                *string `var:"LOG_FORMAT" help:"text or json; text on a terminal, else json" placeholder:"X"`
+	ShutdownTimeout          *string `var:"SHUTDOWN_TIMEOUT" def:"30s" help:"how long calls under way may take to end" placeholder:"X"`
+	SentryDSN                *string `kong:"-" var:"SENTRY_DSN" help:"where panics and alarms are reported; none: nowhere"`
+	SimulatedSpeed           *string `var:"SIMULATED_SPEED" def:"1" help:"how many times faster time passes at a simulator on this machine (settled simulator --speed)" placeholder:"X"`
+}
+
+// setting is one field of [flags].
+type setting struct {
+	name   string // the environment variable
+	alias  string // an older name for it
+	def    string
+	secret bool // never printed, and never a flag
+	given  func(flags) *string
+}
+
+// settings lists the fields of [flags].
+var settings = func() []setting {
+	var all []setting
+	for f := range reflect.TypeFor[flags]().Fields() {
+		all = append(all, setting{
+			name: f.Tag.Get("var"), alias: f.Tag.Get("alias"), def: f.Tag.Get("def"), secret: f.Tag.Get("kong") == "-",
+			given: func(v flags) *string { return reflect.ValueOf(v).FieldByIndex(f.Index).Interface().(*string) },
+		})
+	}
+	return all
+}()
+
+// values is what was given, by the environment variable's name, and where it came from.
+type values struct {
+	value  map[string]string
+	source map[string]string // "default", "environment", "file", ".env", "flag"
+}
+
+// gather reads every setting: flags over the environment (over .env) over defaults. It
+// returns every problem.
+func gather(given flags, environ []string, dotenv string) (values, []error) {
+	v := values{map[string]string{}, map[string]string{}}
+	var problems []error
+	env := map[string]string{}
+	from := map[string]string{}
+	file, err := godotenv.Read(dotenv)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		problems = append(problems, fmt.Errorf("%s cannot be read: %w", dotenv, err))
+	}
+	for k, x := range file {
+		env[k], from[k] = x, ".env"
+	}
+	for _, line := range environ {
+		if k, x, ok := strings.Cut(line, "="); ok {
+			env[k], from[k] = x, "environment"
+		}
+	}
+	for _, s := range settings {
+		v.value[s.name], v.source[s.name] = s.def, "default"
+		for _, name := range []string{s.alias, s.name} {
+			if name == "" {
+				continue
+			}
+			x, given := env[name]
+			if given {
+				v.value[s.name], v.source[s.name] = x, from[name]
+			}
+			if path := env[name+"_FILE"]; s.secret && path != "" {
+				if given {
+					problems = append(problems, fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name))
+					continue
+				}
+				content, err := os.ReadFile(path)
+				if err != nil {
+					problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
+					continue
+				}
+				v.value[s.name], v.source[s.name] = strings.TrimSpace(string(content)), "file"
+			}
+		}
+		if x := s.given(given); x != nil {
+			v.value[s.name], v.source[s.name] = *x, "flag"
+		}
+	}
+	return v, problems
+}
+
+// config is the configuration, parsed.
+type config struct {
+	databaseURL    string
+	stripeKey      string
+	stripeBase     string
+	webhookSecrets []string
+	limits         actors.Limits
+	publicAddr     string
+	adminAddr      string
+	adminToken     string
+	policy         ledger.Policy
+	transferSweep  time.Duration
+	reversalSweep  time.Duration
+	logLevel       string
+	logFormat      string
+	shutdown       time.Duration
+	sentryDSN      string
+	speed          int // of the simulated Stripe's time; 1: real
+}
+
+// retryAge bounds for how long an operation that moves no money is tried.
+const retryAge = 7 * 24 * time.Hour
+
+// parse checks every setting and returns every problem. A sandbox brings its own Stripe.
+func (v values) parse(sandbox bool) (config, []error) {
+	var c config
+	var problems []error
+	bad := func(name, format string, args ...any) {
+		problems = append(problems, fmt.Errorf(name+": "+format, args...))
+	}
+	text := func(name string) string { return strings.TrimSpace(v.value[name]) }
+	number := func(name string, least int) int {
+		n, err := strconv.Atoi(text(name))
+		if err != nil || n < least {
+			bad(name, "%q is not a whole number of at least %d", text(name), least)
+		}
+		return n
+	}
+	duration := func(name string) time.Duration {
+		d, err := time.ParseDuration(text(name))
+		if err != nil || d <= 0 {
+			bad(name, "%q is not a positive duration such as 90s, 1m or 1h30m", text(name))
+		}
+		return d
+	}
+	boolean := func(name string) bool {
+		b, err := strconv.ParseBool(text(name))
+		if err != nil {
+			bad(name, "%q is neither true nor false", text(name))
+		}
+		return b
+	}
+	oneOf := func(name string, words ...string) string {
+		if !slices.Contains(words, text(name)) {
+			bad(name, "%q must be one of %s", text(name), strings.Join(words, ", "))
+		}
+		return text(name)
+	}
+	addr := func(name string) string {
+		if _, port, err := net.SplitHostPort(text(name)); err != nil {
+			bad(name, "%q is not host:port, such as 127.0.0.1:8080", text(name))
+		} else if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+			bad(name, "%q has no port between 0 and 65535 (%d)", text(name), n)
+		}
+		return text(name)
+	}
+
+	c.databaseURL = text("DATABASE_URL")
+	switch scheme, rest, _ := strings.Cut(c.databaseURL, ":"); {
+	case scheme == "sqlite" && rest != "":
+	case scheme == "postgres" || scheme == "postgresql":
+		if _, err := url.Parse(c.databaseURL); err != nil {
+			bad("DATABASE_URL", "is no URL (it is not shown, for it may hold a password): write postgres://user:password@host:5432/database")
+		}
+	default:
+		bad("DATABASE_URL", "must begin with sqlite: or postgres://, such as sqlite:settled.db")
+	}
+	c.stripeKey = text("STRIPE_SECRET_KEY")
+	c.stripeBase = text("STRIPE_API_BASE")
+	if u, err := url.Parse(c.stripeBase); c.stripeBase != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		bad("STRIPE_API_BASE", "must be http(s)://host[:port], or absent for Stripe itself")
+	}
+	for s := range strings.SplitSeq(text("STRIPE_WEBHOOK_SECRET"), ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			c.webhookSecrets = append(c.webhookSecrets, s)
+		} else if v.value["STRIPE_WEBHOOK_SECRET"] != "" {
+			bad("STRIPE_WEBHOOK_SECRET", "has an empty secret in its list: an empty secret would let anybody sign")
+		}
+	}
+	if !sandbox {
+		if !strings.HasPrefix(c.stripeKey, "sk_") && !strings.HasPrefix(c.stripeKey, "rk_") {
+			what := "is not set"
+			if c.stripeKey != "" {
+				what = "is no secret key"
+			}
+			bad("STRIPE_SECRET_KEY", "%s: set it to the platform's key, sk_… or rk_…, or try `settled serve --sandbox`", what)
+		}
+		if len(c.webhookSecrets) == 0 {
+			bad("STRIPE_WEBHOOK_SECRET", "is not set: copy the signing secret whsec_… of the webhook endpoint at Stripe")
+		}
+	}
+	c.limits = actors.Limits{
+		Rate:         number("STRIPE_RATE_LIMIT", 0),
+		EndpointRate: number("STRIPE_ENDPOINT_RATE_LIMIT", 0),
+		Concurrency:  number("STRIPE_CONCURRENCY", 1),
+	}
+	c.publicAddr, c.adminAddr = addr("PUBLIC_ADDR"), addr("ADMIN_ADDR")
+	if c.publicAddr == c.adminAddr && !strings.HasSuffix(c.publicAddr, ":0") {
+		bad("ADMIN_ADDR", "is the same as PUBLIC_ADDR: what admins may do must not be reachable where Stripe posts")
+	}
+	c.adminToken = text("ADMIN_TOKEN")
+	if c.adminToken != "" && len(c.adminToken) < 16 {
+		bad("ADMIN_TOKEN", "has %d characters: 16 is the least that cannot be guessed", len(c.adminToken))
+	}
+	c.policy.Transfers = ledger.Retry{
+		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1), MaxAge: retryAge,
+		Backoff: ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE"), Max: duration("TRANSFER_BACKOFF_MAX")},
+	}
+	c.policy.Reversals = ledger.Retry{
+		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1), MaxAge: retryAge,
+		Backoff: ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE"), Max: duration("REVERSAL_BACKOFF_MAX")},
+	}
+	for name, b := range map[string]ledger.Backoff{"TRANSFER": c.policy.Transfers.Backoff, "REVERSAL": c.policy.Reversals.Backoff} {
+		if b.Max < b.Base {
+			bad(name+"_BACKOFF_MAX", "%s is shorter than %s_BACKOFF_BASE, %s", b.Max, name, b.Base)
+		}
+	}
+	c.transferSweep, c.reversalSweep = duration("TRANSFER_RETRY_INTERVAL"), duration("REVERSAL_CHECK_INTERVAL")
+	c.policy.Unresolved = ledger.UnresolvedPolicy(oneOf("UNRESOLVED_POLICY", string(ledger.ParkDoubtful), string(ledger.ParkAlways)))
+	c.policy.Windows = ledger.DefaultWindows()
+	c.policy.Windows.Safe, c.policy.Windows.Quiet = duration("SAFE_WINDOW"), duration("QUIET_WINDOW")
+	if c.policy.Windows.Safe > 0 && c.policy.Windows.Quiet > 0 {
+		if err := c.policy.Windows.Check(); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if c.speed = number("SIMULATED_SPEED", 1); c.speed > 1 {
+		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
+			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
+		}
+		c.policy = faster(c.policy, c.speed)
+		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
+	}
+	c.logLevel = oneOf("LOG_LEVEL", "debug", "info", "warn", "error")
+	c.logFormat = oneOf("LOG_FORMAT", "", "text", "json")
+	c.shutdown = duration("SHUTDOWN_TIMEOUT")
+	c.sentryDSN = text("SENTRY_DSN")
+	if u, err := url.Parse(c.sentryDSN); c.sentryDSN != "" && (err != nil || u.User == nil || u.Host == "") {
+		bad("SENTRY_DSN", "is no DSN (it is not shown): write https://key@host/project, or leave it out")
+	}
+	return c, problems
+}
+
+// faster shrinks every span of a policy for a Stripe whose time passes faster. The
+// inequalities between the windows stay as they are.
+func faster(p ledger.Policy, speed int) ledger.Policy {
+	n := time.Duration(speed)
+	for _, d := range []*time.Duration{&p.Windows.Safe, &p.Windows.Quiet, &p.Windows.Skew, &p.Windows.Wire, &p.Windows.Late, &p.Windows.Lag, &p.Windows.KeyLife,
+		&p.Transfers.Backoff.Base, &p.Transfers.Backoff.Max, &p.Reversals.Backoff.Base, &p.Reversals.Backoff.Max} {
+		*d /= n
+	}
+	return p
+}
+
+// callTimeout is the hard limit of one call. It must end well before a request's time on the
+// wire could.
+func (c config) callTimeout() time.Duration {
+	const limit = 20 * time.Second
+	if c.speed == 1 {
+		return limit
+	}
+	return min(limit, c.policy.Windows.Wire/2)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// redacted shows a setting's value, or only whether a secret has one. A database's URL is
+// shown without its password.
+func (v values) redacted(s setting) string {
+	x := v.value[s.name]
+	switch {
+	case x == "":
+		return ""
+	case s.secret:
+		return "[redacted]"
+	case s.name == "DATABASE_URL":
+		if u, err := url.Parse(x); err == nil {
+			if u.RawQuery != "" { // a password may hide there too
+				q := u.Query()
+				for k := range q {
+					if strings.Contains(strings.ToLower(k), "pass") {
+						q.Set(k, "[redacted]")
+					}
+				}
+				u.RawQuery = q.Encode()
+			}
+			return u.Redacted()
+		}
+		return "[unreadable]"
+	}
+	return x
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// call runs the command in this process, in an empty directory.
+func call(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, world{&out, &errs, environ})
+	return code, out.String(), errs.String()
+}
+
+func TestConfigPrintsEveryProblemAtOnceAndNeverASecret(t *testing.T) {
+	const canary = "canary0123456789"
+	broken := map[string]string{
+		"DATABASE_URL": "mysql://user:" + canary + "@host/db", "STRIPE_SECRET_KEY": "pk_" + canary, "STRIPE_API_BASE": "ftp://x",
+		"STRIPE_WEBHOOK_SECRET": "whsec_" + canary + ",,", "STRIPE_RATE_LIMIT": "-1", "STRIPE_ENDPOINT_RATE_LIMIT": "many", "STRIPE_CONCURRENCY": "0",
+		"PUBLIC_ADDR": "nowhere", "ADMIN_ADDR": "127.0.0.1:99999", "ADMIN_TOKEN": canary[:12], "TRANSFER_RETRY_ENABLED": "perhaps",
+		"TRANSFER_RETRY_MAX_ATTEMPTS": "0", "TRANSFER_RETRY_INTERVAL": "1", "TRANSFER_BACKOFF_BASE": "-1m", "TRANSFER_BACKOFF_MAX": "soon",
+		"REVERSAL_WORKER_ENABLED": "2", "REVERSAL_MAX_RETRIES": "1.5", "REVERSAL_CHECK_INTERVAL": "", "REVERSAL_BACKOFF_BASE": "2h", "REVERSAL_BACKOFF_MAX": "1h",
+		"UNRESOLVED_POLICY": "guess", "SAFE_WINDOW": "23h", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "SHUTDOWN_TIMEOUT": "0s",
+		"SENTRY_DSN": "https://host/" + canary, "SIMULATED_SPEED": "0",
+	}
+	var environ []string
+	for k, v := range broken {
+		environ = append(environ, k+"="+v)
+	}
+	code, stdout, stderr := call(t, environ, "config")
+	if code != exitUsage {
+		t.Errorf("exit code %d, want %d", code, exitUsage)
+	}
+	for name := range broken {
+		if name == "REVERSAL_BACKOFF_BASE" { // REVERSAL_BACKOFF_MAX names it
+			continue
+		}
+		if !strings.Contains(stderr, name) {
+			t.Errorf("%s is wrong, and is not named", name)
+		}
+		if !strings.Contains(stdout, name) {
+			t.Errorf("%s is not listed", name)
+		}
+	}
+	if strings.Contains(stdout+stderr, canary[:12]) {
+		t.Errorf("a secret was printed:\n%s%s", stdout, stderr)
+	}
+	if code, _, serve := call(t, environ, "serve"); code != exitUsage || strings.Contains(serve, canary[:12]) || !strings.Contains(serve, "SHUTDOWN_TIMEOUT") {
+		t.Errorf("serve with the same environment: exit %d\n%s", code, serve)
+	}
+}
+
+func TestWindowsThatWouldNotBeSafeAreRefused(t *testing.T) {
+	good := []string{"STRIPE_SECRET_KEY=sk_test_x", "STRIPE_WEBHOOK_SECRET=whsec_0123456789"}
+	for setting, want := range map[string]string{
+		"SAFE_WINDOW=22h":             "SAFE_WINDOW",
+		"QUIET_WINDOW=10h29m":         "QUIET_WINDOW",
+		"SIMULATED_SPEED=2":           "SIMULATED_SPEED",
+		"TRANSFER_BACKOFF_MAX=30s":    "TRANSFER_BACKOFF_MAX",
+		"ADMIN_ADDR=127.0.0.1:8080":   "ADMIN_ADDR",
+		"STRIPE_SECRET_KEY_FILE=gone": "both set",
+	} {
+		if code, _, stderr := call(t, append([]string{setting}, good...), "config"); code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit %d, %q does not name %s", setting, code, stderr, want)
+		}
+	}
+	if code, _, stderr := call(t, good, "config"); code != exitDone {
+		t.Errorf("a good environment: exit %d, %s", code, stderr)
+	}
+}
+
+func TestAFlagBeatsTheEnvironmentThatBeatsTheFileThatBeatsTheDefault(t *testing.T) {
+	dir := t.TempDir()
+	dotenv := filepath.Join(dir, ".env")
+	secret := filepath.Join(dir, "key")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(dotenv, "TRANSFER_BACKOFF_BASE=2m\nTRANSFER_BACKOFF_MAX=2h\nLOG_LEVEL=warn\n")
+	write(secret, "sk_test_from_file\n")
+	level := "error"
+	v, problems := gather(flags{LogLevel: &level}, []string{"TRANSFER_BACKOFF_MAX=3h", "LOG_LEVEL=debug", "STRIPE_CONNECT_SECRET_KEY_FILE=" + secret, "STRIPE_WEBHOOK_SECRET=a,b"}, dotenv)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	c, problems := v.parse(false)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	switch {
+	case c.logLevel != "error" || v.source["LOG_LEVEL"] != "flag":
+		t.Errorf("LOG_LEVEL is %s, from %s", c.logLevel, v.source["LOG_LEVEL"])
+	case c.policy.Transfers.Backoff.Max != 3*time.Hour || v.source["TRANSFER_BACKOFF_MAX"] != "environment":
+		t.Errorf("TRANSFER_BACKOFF_MAX is %s", c.policy.Transfers.Backoff.Max)
+	case c.policy.Transfers.Backoff.Base != 2*time.Minute || v.source["TRANSFER_BACKOFF_BASE"] != ".env":
+		t.Errorf("TRANSFER_BACKOFF_BASE is %s", c.policy.Transfers.Backoff.Base)
+	case c.shutdown != 30*time.Second || v.source["SHUTDOWN_TIMEOUT"] != "default":
+		t.Errorf("SHUTDOWN_TIMEOUT is %s", c.shutdown)
+	case c.stripeKey != "sk_test_from_file" || v.source["STRIPE_SECRET_KEY"] != "file":
+		t.Errorf("the key is %q, from %s", c.stripeKey, v.source["STRIPE_SECRET_KEY"])
+	case len(c.webhookSecrets) != 2:
+		t.Errorf("webhook secrets: %q", c.webhookSecrets)
+	}
+}
+
+func TestWrongUsageExitsWithTwoAndSaysWhatIsWrong(t *testing.T) {
+	for _, args := range [][]string{{"fly"}, {"demo", "--faults", "some"}, {"demo", "--transfers", "0"}, {"simulator", "--speed", "0"},
+		{"simulator", "--addr", "nowhere"}, {"migrate", "dump", "oracle"}, {"demo", "--database", "mysql://x"}} {
+		if code, _, stderr := call(t, nil, args...); code != exitUsage || stderr == "" {
+			t.Errorf("settled %s: exit %d, %q", strings.Join(args, " "), code, stderr)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"version"}, {"migrate", "dump", "sqlite"}} {
+		if code, stdout, _ := call(t, nil, args...); code != exitDone || stdout == "" {
+			t.Errorf("settled %s: exit %d, %d characters", strings.Join(args, " "), code, len(stdout))
+		}
+	}
+	if _, help, _ := call(t, nil, "serve", "--help"); !strings.Contains(help, "$SAFE_WINDOW, default 6h") || strings.Contains(help, "--stripe-secret-key") {
+		t.Errorf("the help does not name the variables, or offers a flag for a secret:\n%s", help)
+	}
+}

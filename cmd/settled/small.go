@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"text/tabwriter"
+	"time"
+
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/http"
+)
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(w world) error {
+	_, err := fmt.Fprintln(w.stdout, "settled", version())
+	return err
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel"
+}
+
+type configCommand struct {
+	Sandbox bool `help:"Check as serve --sandbox would."`
+	flags
+}
+
+// Run prints every setting in force, where it came from, and every problem at once.
+func (c configCommand) Run(w world) error {
+	v, problems := gather(c.flags, w.environ, ".env")
+	_, more := v.parse(c.Sandbox)
+	problems = append(problems, more...)
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	for _, s := range settings {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", s.name, v.redacted(s), v.source[s.name])
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return usageError{fmt.Errorf("%d problems:\n%w", len(problems), errors.Join(problems...))}
+	}
+	return nil
+}
+
+type healthCommand struct{ flags }
+
+// Run asks the admin listener's /readyz.
+func (c healthCommand) Run(ctx context.Context, w world) error {
+	v, _ := gather(c.flags, w.environ, ".env")
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return http.Probe(ctx, v.value["ADMIN_ADDR"])
+}
+
+type migrateCommand struct {
+	Up       migrateUp       `cmd:"" help:"Apply what is pending (serve does so too)."`
+	Status   migrateStatus   `cmd:"" help:"List the migrations and when each was applied."`
+	Dump     migrateDump     `cmd:"" help:"Print the SQL of all migrations."`
+	Restored migrateRestored `cmd:"" help:"Say that the database was restored from a copy: a new ledger epoch begins, in which open operations are looked up at Stripe before they go on. PostgreSQL shows a restore by itself; SQLite cannot."`
+}
+
+type (
+	migrateUp     struct{ flags }
+	migrateStatus struct{ flags }
+	migrateDump   struct {
+		Dialect string `arg:"" enum:"postgres,sqlite" help:"postgres or sqlite."`
+	}
+	migrateRestored struct{ flags }
+)
+
+// openOnly opens the configured database and leaves its schema alone.
+func openOnly(ctx context.Context, f flags, w world) (*db.DB, error) {
+	v, problems := gather(f, w.environ, ".env")
+	conf, _ := v.parse(true) // only the database is needed
+	if len(problems) > 0 {
+		return nil, usageError{errors.Join(problems...)}
+	}
+	return db.Open(ctx, conf.databaseURL, db.Options{Log: newLogger(conf, w.stderr)})
+}
+
+// Run applies the pending migrations.
+func (c migrateUp) Run(ctx context.Context, w world) error {
+	d, err := openOnly(ctx, c.flags, w)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	applied, err := d.Migrate(ctx)
+	for _, name := range applied {
+		fmt.Fprintln(w.stdout, "applied", name)
+	}
+	if err == nil && len(applied) == 0 {
+		fmt.Fprintln(w.stdout, "nothing to apply")
+	}
+	return err
+}
+
+// Run lists the migrations.
+func (c migrateStatus) Run(ctx context.Context, w world) error {
+	d, err := openOnly(ctx, c.flags, w)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	list, err := d.Status(ctx)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	for _, m := range list {
+		at := "pending"
+		if !m.AppliedAt.IsZero() {
+			at = m.AppliedAt.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(t, "%s\t%s\n", m.Name, at)
+	}
+	return t.Flush()
+}
+
+// Run prints the schema.
+func (c migrateDump) Run(w world) error {
+	text, err := db.Dump(c.Dialect)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w.stdout, text)
+	return err
+}
+
+// Run begins a new epoch.
+func (c migrateRestored) Run(ctx context.Context, w world) error {
+	d, err := openOnly(ctx, c.flags, w)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Check(ctx); err != nil {
+		return err
+	}
+	epoch, err := d.RaiseEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w.stdout, "epoch %d begins: open operations rest for QUIET_WINDOW and are looked up at Stripe before they go on\n", epoch)
+	return nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/dbtest"
+	"github.com/settled/settled/ledger"
+)
+
+// program is the real binary, built once for all tests of this package.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "settled-bin-")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "settled")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("build: %v\n%s", err, out))
+	}
+	defer os.RemoveAll(dir)
+	dbtest.Main(m)
+}
+
+// stand is the daemon as a process, a simulator as another, and a database.
+type stand struct {
+	t      testing.TB
+	sim    string // the simulator's base URL
+	db     *db.DB // to watch it
+	worker *worker
+	api    *api
+	public string
+	secret string
+}
+
+const standSpeed = 5000
+
+// newStand starts a simulator and a daemon over the database of a URL.
+func newStand(t testing.TB, ctx context.Context, url, faults string, seed uint64) *stand {
+	t.Helper()
+	public, admin, err := freeAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s := &stand{t: t, public: public, secret: "whsec_of_the_stand"}
+	s.sim = s.startSimulator("--addr", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--faults", faults,
+		"--speed", fmt.Sprint(standSpeed), "--webhook", "http://"+public+"/webhooks/stripe", "--webhook-secret", s.secret)
+	if s.db, err = db.Open(ctx, url, db.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.db.Close() })
+	if _, err := s.db.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	token := "token-of-the-stand"
+	s.api = newAPI("http://"+admin, token)
+	s.worker = &worker{bin: program, dir: dir, log: filepath.Join(dir, "worker.log"), ready: s.api.ready, env: []string{
+		"DATABASE_URL=" + url, "STRIPE_SECRET_KEY=sk_test_stand", "STRIPE_API_BASE=" + s.sim, "STRIPE_WEBHOOK_SECRET=" + s.secret,
+		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token, fmt.Sprintf("SIMULATED_SPEED=%d", standSpeed),
+		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "LOG_FORMAT=json", "LOG_LEVEL=warn",
+	}}
+	if err := s.worker.start(ctx); err != nil {
+		t.Fatal(err, s.log())
+	}
+	t.Cleanup(func() {
+		s.worker.stop()
+		if t.Failed() {
+			t.Log(s.log())
+		}
+	})
+	return s
+}
+
+func (s *stand) log() string {
+	text, _ := os.ReadFile(s.worker.log)
+	if len(text) > 8000 {
+		text = text[len(text)-8000:]
+	}
+	return string(text)
+}
+
+// startSimulator starts `settled simulator` and returns its base URL.
+func (s *stand) startSimulator(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command(program, append([]string{"simulator"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		s.t.Fatalf("the simulator said nothing: %v", err)
+	}
+	go io.Copy(io.Discard, out)
+	_, rest, _ := strings.Cut(line, "http://")
+	addr, _, _ := strings.Cut(rest, ",")
+	return "http://" + addr
+}
+
+// truth is what the simulator really holds.
+func (s *stand) truth() stripesim.Truth {
+	res, err := nethttp.Get(s.sim + "/_sim/truth")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var truth stripesim.Truth
+	if err := json.NewDecoder(res.Body).Decode(&truth); err != nil {
+		s.t.Fatal(err)
+	}
+	return truth
+}
+
+// operate resolves what is parked, by what the simulator holds, as a person would.
+func (s *stand) operate(ctx context.Context) {
+	for _, status := range []ledger.State{ledger.Parked, ledger.ReversalPending} {
+		list, err := s.api.list(ctx, status)
+		if err != nil {
+			continue
+		}
+		var truth *stripesim.Truth
+		for _, t := range list {
+			operation, ok := t.parked()
+			if !ok {
+				continue
+			}
+			if truth == nil {
+				now := s.truth()
+				truth = &now
+			}
+			m := message{Type: ledger.MessageResolve, Reason: "looked it up", Outcome: ledger.OutcomeFailed}
+			if id := heldAs(*truth, operation); id != "" {
+				m.Outcome, m.StripeID = ledger.OutcomeCompleted, id
+			}
+			_ = s.api.send(ctx, t.ID, "", m) // too early, or the daemon is gone: another round comes
+		}
+	}
+}
+
+// states counts the transfers by state.
+func (s *stand) states(ctx context.Context) (over, total int, by map[ledger.State]int) {
+	counts, err := s.db.Counts(ctx)
+	by = map[ledger.State]int{}
+	if err != nil {
+		return 0, 0, by
+	}
+	for _, n := range counts {
+		by[n.Status] += int(n.Number)
+		total += int(n.Number)
+		if ended(n.Status) {
+			over += int(n.Number)
+		}
+	}
+	return over, total, by
+}
+
+// audit runs `settled audit` and returns what it printed.
+func (s *stand) audit(ctx context.Context) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(ctx, program, "audit")
+	cmd.Dir, cmd.Env = s.worker.dir, s.worker.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Errorf("settled audit: %v", err)
+	}
+	return string(out)
+}
+
+// calm ends the simulator's faults, for what follows a storm.
+func (s *stand) calm() {
+	res, err := nethttp.Post(s.sim+"/_sim/faults", "application/json", bytes.NewReader([]byte(`{"level":"none"}`)))
+	if err != nil || res.StatusCode >= 300 {
+		s.t.Fatalf("calm: %v %v", err, res)
+	}
+	res.Body.Close()
+}
+
+// settleAll waits until want transfers are there and all have come to their end.
+func (s *stand) settleAll(ctx context.Context, want int) {
+	s.t.Helper()
+	last := time.Now()
+	err := again(ctx, 50*time.Millisecond, func() (bool, error) {
+		if time.Since(last) > 250*time.Millisecond {
+			s.operate(ctx)
+			last = time.Now()
+		}
+		over, total, _ := s.states(ctx)
+		return total == want && over == want, nil
+	})
+	if err != nil {
+		_, _, by := s.states(context.Background())
+		s.t.Fatalf("not all came to their end: %v; %v", by, err)
+	}
+}

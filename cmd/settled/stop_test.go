@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/settled/settled/db/dbtest"
+	"github.com/settled/settled/ledger"
+)
+
+// Asked to stop in the middle of its work, the daemon starts no new calls, lets those under
+// way end, and leaves nothing whose outcome it does not know; the next start goes on.
+func TestToldToStopItLeavesNoCallOpen(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s := newStand(t, ctx, dbtest.SQLite(t), "none", 5)
+	plan := planTraffic(5, 3000)
+	for rest := plan; len(rest) > 0; rest = rest[1000:] {
+		if _, err := s.api.create(ctx, rest[:1000]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Under load: some are done, most are not.
+	err := again(ctx, time.Millisecond, func() (bool, error) {
+		over, _, _ := s.states(ctx)
+		return over > 50, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.worker.stop()
+	over, total, by := s.states(ctx)
+	t.Logf("stopped with %d of %d at their end: %v", over, total, by)
+	if n := by[ledger.Sending] + by[ledger.Unresolved]; n > 0 {
+		t.Errorf("%d calls were left open", n)
+	}
+	if over == total {
+		t.Error("everything was done before the stop: nothing was tested")
+	}
+	if strings.Contains(s.log(), "the budget for stopping was too short") {
+		t.Errorf("calls were cut off:\n%s", s.log())
+	}
+	if err := s.worker.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.settleAll(ctx, total)
+	s.worker.stop()
+	if report := s.audit(ctx); !strings.HasSuffix(report, "audit: 0 differences\n") {
+		t.Error(report)
+	}
+}
+
+// Another account's key would pay everything again, so it ends the daemon.
+func TestAKeyOfAnotherAccountIsRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := newStand(t, ctx, dbtest.SQLite(t), "none", 6)
+	if _, err := s.api.create(ctx, planTraffic(6, 5)); err != nil {
+		t.Fatal(err)
+	}
+	s.settleAll(ctx, 5)
+	s.worker.stop()
+	other := s.startSimulator("--addr", "127.0.0.1:0", "--seed", "6", "--speed", fmt.Sprint(standSpeed))
+	for i, line := range s.worker.env {
+		if strings.HasPrefix(line, "STRIPE_API_BASE=") {
+			s.worker.env[i] = "STRIPE_API_BASE=" + other
+		}
+	}
+	err := s.worker.start(ctx) // it may be ready for a moment, before it has asked whose key it is
+	if err == nil {
+		select {
+		case <-s.worker.done:
+		case <-ctx.Done():
+			err = errors.New("the daemon went on with another account")
+			t.Error(err)
+		}
+	}
+	if !strings.Contains(s.log(), "acct_") {
+		t.Errorf("the log does not name the accounts:\n%s", s.log())
+	}
+}
