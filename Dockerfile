@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/settled ./cmd/settled \
+    && mkdir -p /out/data
+
+# Nothing but the binary, the certificates it checks Stripe by, and a place for SQLite.
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/settled /settled
+COPY --from=build --chown=65534:65534 /out/data /data
+USER 65534:65534
+WORKDIR /data
+# Inside a container loopback is nobody's: publish 8080 for Stripe, and keep 8081 private.
+ENV PUBLIC_ADDR=0.0.0.0:8080 ADMIN_ADDR=0.0.0.0:8081 DATABASE_URL=sqlite:/data/settled.db
+EXPOSE 8080 8081
+VOLUME /data
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=10s CMD ["/settled", "health"]
+ENTRYPOINT ["/settled"]
+CMD ["serve"]
