@@ -3,7 +3,9 @@
 //	settled ─┬─ writer     what actors decided, committed in groups
 //	         ├─ reader     what actors must know, loaded in groups
 //	         ├─ gate       permits: how many calls, in which order, and when not at all
-//	         ├─ inbox      stored Stripe events, told to whom they concern
+//	         ├─ keeper     Stripe events, stored in groups
+//	         ├─ inbox      stored events, told to whom they concern
+//	         ├─ handler    marks, in groups, what was dealt with
 //	         └─ transfers  recovery and sweep; under it 64 shards
 //	              └─ shard      supervises: restart is the only directive it needs
 //	                   └─ transfer  one per unfinished transfer: its timer, its call
@@ -23,4 +25,8 @@
 // new incarnation knows nothing but what the ledger says: it loads its record, asks
 // [ledger.Plan] what comes next, and arms its own timer. While it waits it holds no record,
 // which is what lets a million of them wait at once.
+//
+// To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
+// for evidence, order.go what people ask; gate.go paces, writer.go commits, shard.go
+// supervises; system.go has the tree, entrances.go the ways into it, stop.go the way out.
 package actors

@@ -1,0 +1,239 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/ledger"
+)
+
+func endpointOf(k ledger.Kind) endpoint {
+	if k == ledger.MakeReversal {
+		return reversals
+	}
+	return transfers
+}
+
+func (t *transfer) ask(c actor.Context, e endpoint) {
+	x := &t.w.record.Transfer
+	t.w.asking = true
+	c.Send(t.sys.gate, ask{endpoint: e, seller: x.Destination, age: t.id, from: c.Self(), inc: t.inc})
+}
+
+// permitted uses a permit: for the read that it was asked for, or for the send that the plan
+// still wants. A permit that nobody wants any more goes back.
+func (t *transfer) permitted(c actor.Context, p permit) {
+	w := t.w
+	if p.inc != t.inc || w == nil || !w.asking {
+		c.Send(t.sys.gate, release{no: p.no, unused: true})
+		return
+	}
+	w.asking, w.permit = false, p.no
+	if w.look != nil {
+		t.read(c)
+		return
+	}
+	if w.still() {
+		now := t.now()
+		step := ledger.Plan(&w.record.Transfer, w.record.Digest, t.sys.conf.Policy, now, t.looked)
+		isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
+		if step.Action == ledger.Send && isDue && t.commitTo(c, now) {
+			return
+		}
+	}
+	t.giveBack(c)
+	t.turn(c)
+}
+
+// giveBack returns a permit that is not wanted any more.
+func (t *transfer) giveBack(c actor.Context) {
+	c.Send(t.sys.gate, release{no: t.w.permit, unused: true})
+	t.w.permit = 0
+}
+
+// denied goes on without the permit that was asked for: the daemon stops.
+func (t *transfer) denied(c actor.Context) {
+	w := t.w
+	w.asking = false
+	if l := w.look; l != nil {
+		w.look = nil
+		if w.still() {
+			t.unread(c, l, errStopping)
+		} else {
+			w.later = append(w.later, l.purpose()...)
+		}
+	}
+	t.turn(c)
+}
+
+// commitTo makes the intent durable. Only the winner of that commit may call. It reports
+// false when nothing may be sent after all.
+func (t *transfer) commitTo(c actor.Context, now time.Time) bool {
+	change, err := t.w.record.Transfer.Begin(t.sys.conf.Policy, now)
+	switch {
+	case errors.Is(err, ledger.ErrTooOld): // the key aged while the permit came; the plan says Look now
+		return false
+	case err != nil:
+		panic(err)
+	case !t.enter():
+		return false
+	}
+	submitted := time.Now()
+	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
+		if err != nil {
+			t.giveBack(c)
+			t.leave()
+			return
+		}
+		op := ch.Subject()
+		t.call(c, freshness{firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, safe: t.sys.conf.Policy.Windows.Safe}, op)
+	})
+	return true
+}
+
+// call makes the call, on a goroutine that only carries the answer back. It goes by way of
+// the shard: evidence finds its actor even when that has ended meanwhile.
+func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) {
+	no := t.w.permit
+	t.w.calling, t.w.permit = true, 0
+	x := &t.w.record.Transfer
+	r := x.Request(op)
+	e := endpointOf(r.Kind)
+	root, sys, id := c.ActorSystem().Root, t.sys, t.id
+	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
+	go func() {
+		began := time.Now()
+		defer func() {
+			if bug := recover(); bug != nil {
+				sys.bug("call", bug)
+				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
+			}
+			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone // never sent, or given up by us
+			root.Send(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, unused: mute})
+			root.Send(sys.shard(id), deliver{id, m})
+		}()
+		if sys.closing.Load() {
+			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: "shutdown", Message: "the daemon is stopping; nothing was sent"}
+			return
+		}
+		m.answer = sys.conf.Stripe.Send(sys.calls, r, fresh.check)
+		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
+	}()
+}
+
+// rowBug is the row of an answer that never came because the call panicked.
+const rowBug = "bug"
+
+// weigh draws the conclusion from an answer, after reading Stripe when the answer hints that
+// the effect is there already.
+func (t *transfer) weigh(c actor.Context, m answered) {
+	x := &t.w.record.Transfer
+	if m.answer.Reaction == ledger.LookFirst && m.answer.Verdict != ledger.Unknown && !m.weighed {
+		t.seek(c, &look{answer: &m}, m)
+		return
+	}
+	if !m.counted {
+		m.counted = true
+		kind := ledger.MakeReversal
+		if m.subject == x.ID {
+			kind = ledger.CreateTransfer
+		}
+		t.sys.metrics.attempts.WithLabelValues(kind.String(), m.answer.Verdict.String()).Inc()
+		if m.answer.Alert {
+			t.sys.alarm("answer", "operation", m.subject, "row", m.answer.Row, "code", m.answer.Code, "message", m.answer.Message)
+		}
+	}
+	change, changed, err := x.Conclude(m.subject, m.epoch, m.gen, m.answer)
+	if errors.Is(err, ledger.ErrConflict) {
+		t.over(m)
+		t.sys.alarm("conflict", "transfer", t.id, "err", err)
+		return
+	}
+	if err == nil && !changed {
+		t.over(m)
+		return
+	}
+	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
+		switch {
+		case errors.Is(err, errStale): // the evidence is kept, and weighed against what the ledger says now
+			if t.w.retried && m.answer.Verdict != ledger.Done && !m.answer.Replayed {
+				// The first try of the commit was cut off, so it may be what this one lost to. Its
+				// send would be taken off the count twice, and another that is still open be denied.
+				m.answer.Verdict = ledger.Unknown
+			}
+			t.w.later = append([]any{m}, t.w.later...)
+		case err != nil:
+			t.over(m)
+		case ch.History.Event == ledger.EventConfirm:
+			t.over(m)
+			t.confirmed(ch, ch.History.From.Open() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
+		case m.answer.Row == rowBug:
+			panic(m.answer.Message)
+		default:
+			t.crash(&Setback{Kind: kindOf(ch.History.Event), Row: m.answer.Row, Code: m.answer.Code})
+		}
+	})
+}
+
+func kindOf(e ledger.Event) Kind {
+	switch e {
+	case ledger.EventRefuse:
+		return Refused
+	case ledger.EventNotExecuted:
+		return NotExecuted
+	}
+	return Lost
+}
+
+// confirmed follows evidence that Stripe holds an operation, once it is booked. Evidence that
+// the protocol had ruled out is booked all the same, and somebody must find out why.
+func (t *transfer) confirmed(ch *ledger.Change, expected bool) {
+	t.looked = time.Time{}
+	if !expected {
+		t.sys.alarm("ruled_out", "operation", ch.History.Subject, "was", ch.History.From, "stripe_id", ch.Subject().StripeID)
+	}
+}
+
+// enter and leave count sends whose outcome is not recorded yet; a graceful stop waits for
+// them. It is false when the system stops: then nothing may be sent.
+func (t *transfer) enter() bool {
+	if !t.entered {
+		t.entered = t.sys.enter()
+	}
+	return t.entered
+}
+
+func (t *transfer) leave() {
+	if t.entered {
+		t.entered = false
+		t.sys.leave()
+	}
+}
+
+// over follows the end of an answer's way; an earlier incarnation's was counted by that one.
+func (t *transfer) over(m answered) {
+	if m.inc == t.inc {
+		t.leave()
+	}
+}
+
+// freshness tells whether a key may still be sent.
+type freshness struct {
+	firstSent time.Time // by the database's clock
+	then      time.Time // the database's clock at some moment
+	at        time.Time // the local clock just before that moment
+	safe      time.Duration
+}
+
+// check measures the key's age with the monotonic clock and with the wall clock, and believes
+// the older: the monotonic clock stands still while a machine is suspended.
+func (f freshness) check() error {
+	now := time.Now()
+	passed := max(now.Sub(f.at), now.Round(0).Sub(f.at.Round(0)))
+	if age := f.then.Sub(f.firstSent) + passed; age >= f.safe {
+		return fmt.Errorf("%w: %s since its first send", ledger.ErrTooOld, age.Round(time.Second))
+	}
+	return nil
+}

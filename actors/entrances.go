@@ -1,0 +1,209 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Policy returns the policy in force.
+func (s *System) Policy() ledger.Policy { return s.conf.Policy }
+
+// Create registers orders, all in one commit, and answers each. The orders were checked. A
+// reference that is there already is not registered again: its transfer is returned, with
+// Conflict when its content differs.
+func (s *System) Create(ctx context.Context, orders []ledger.Order, by ledger.By) ([]ledger.Acceptance, error) {
+	if s.closing.Load() {
+		return nil, errStopping
+	}
+	if len(orders) == 0 {
+		return nil, nil
+	}
+	changes := make([]ledger.Change, len(orders))
+	now := time.Now()
+	for i, o := range orders {
+		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by)
+	}
+	done := make(chan committed, 1)
+	s.actors.Root.Send(s.writer, commit{ctx: ctx, changes: changes, done: func(r committed) {
+		s.spawnAccepted(r) // also when nobody waits any more
+		done <- r
+	}})
+	var r committed
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
+	case <-s.stopped:
+		return nil, errStopping
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	result := make([]ledger.Acceptance, len(orders))
+	var taken []string
+	for i := range r.changes {
+		result[i] = ledger.Acceptance{Transfer: r.changes[i].After, Created: r.won[i]}
+		if !r.won[i] {
+			taken = append(taken, orders[i].Reference)
+		}
+	}
+	if len(taken) == 0 {
+		return result, nil
+	}
+	records, err := s.conf.Store.ByReference(ctx, taken)
+	if err != nil {
+		return nil, fmt.Errorf("read transfers by reference: %w", s.unavailable(err))
+	}
+	byReference := make(map[string]ledger.Transfer, len(records))
+	for _, rec := range records {
+		byReference[rec.Transfer.Reference] = rec.Transfer
+	}
+	for i, o := range orders {
+		if result[i].Created {
+			continue
+		}
+		t, ok := byReference[o.Reference]
+		if !ok {
+			return nil, fmt.Errorf("%w: the transfer with reference %q is not there yet", ledger.ErrUnavailable, o.Reference)
+		}
+		// Its own ID says that it lost to itself: its commit was cut off after it had happened.
+		result[i].Created = t.ID == r.changes[i].After.ID
+		result[i].Transfer, result[i].Conflict = t, t.Order.Hash() != o.Hash()
+	}
+	return result, nil
+}
+
+// spawnAccepted spawns the actors of what was created, or may have been.
+func (s *System) spawnAccepted(r committed) {
+	at := time.Now()
+	for i := range r.won { // none when it failed
+		record := &ledger.Record{Transfer: r.changes[i].After, ReadAt: r.at}
+		to := s.shard(record.Transfer.ID)
+		switch {
+		case r.won[i]:
+			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(record.Transfer.State)).Inc()
+			s.actors.Root.Send(to, spawn{known{loaded{record: record, at: at}}})
+		case r.retried:
+			s.actors.Root.Send(to, deliver{record.Transfer.ID, recall{}})
+		}
+	}
+}
+
+// unavailable marks an error of the store that passes by waiting as such.
+func (s *System) unavailable(err error) error {
+	if err != nil && (s.transient(err) || errors.Is(err, context.DeadlineExceeded)) {
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	return err
+}
+
+// Inject stores a person's message, has the transfer's actor act on it, and returns the
+// transfer as it then is. The message's ID makes it act at most once: a repetition is
+// answered by what became of the first.
+func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, error) {
+	if s.closing.Load() {
+		return ledger.Record{}, errStopping
+	}
+	record, err := s.record(ctx, m.Transfer)
+	if err != nil {
+		return ledger.Record{}, err
+	}
+	fresh, err := s.conf.Store.StoreMessage(ctx, m, record.Transfer.State)
+	if err != nil {
+		return ledger.Record{}, fmt.Errorf("store the message: %w", s.unavailable(err))
+	}
+	if !fresh {
+		receipt, found, err := s.conf.Store.Receipt(ctx, m.ID)
+		switch {
+		case err != nil:
+			return ledger.Record{}, s.unavailable(err)
+		case found && receipt.Refusal != "":
+			return record, fmt.Errorf("%w: %s", ledger.ErrIllegalMove, receipt.Refusal)
+		case found:
+			return record, nil
+		}
+	}
+	reply := make(chan injected, 1)
+	s.actors.Root.Send(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
+	select {
+	case r := <-reply:
+		if errors.Is(r.err, ledger.ErrUnavailable) {
+			return ledger.Record{}, r.err // not an end: asking again may act
+		}
+		receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.State}
+		if r.err != nil {
+			receipt.Refusal = r.err.Error()
+		}
+		if err := s.conf.Store.StoreReceipt(ctx, receipt); err != nil {
+			s.log.Warn("what became of a message could not be stored", "message", m.ID, "err", err)
+		}
+		return r.record, r.err
+	case <-ctx.Done():
+		return ledger.Record{}, fmt.Errorf("%w: the transfer's actor did not answer in time", ledger.ErrUnavailable)
+	case <-s.stopped:
+		return ledger.Record{}, errStopping
+	}
+}
+
+func (s *System) record(ctx context.Context, id ledger.ID) (ledger.Record, error) {
+	records, err := s.conf.Store.Load(ctx, []ledger.ID{id})
+	if err != nil {
+		return ledger.Record{}, fmt.Errorf("read transfer %s: %w", id, s.unavailable(err))
+	}
+	if len(records) == 0 {
+		return ledger.Record{}, ledger.ErrNotFound
+	}
+	return records[0], nil
+}
+
+// Receive stores verified events and has them applied. It returns once they are durable;
+// events that are stored already are dropped.
+func (s *System) Receive(ctx context.Context, events []ledger.StripeEvent) error {
+	done := make(chan error, 1)
+	s.actors.Root.Send(s.keeper, store{ctx: ctx, events: events, done: done})
+	select {
+	case err := <-done:
+		return s.unavailable(err)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
+	case <-s.stopped:
+		return errStopping
+	}
+}
+
+// Live returns what a transfer's actor is doing; the zero value when it has none.
+func (s *System) Live(ctx context.Context, id ledger.ID) ledger.Live {
+	reply := make(chan ledger.Live, 1)
+	s.actors.Root.Send(s.shard(id), peek{id, live{reply}})
+	select {
+	case l := <-reply:
+		return l
+	case <-ctx.Done():
+		return ledger.Live{}
+	case <-s.stopped:
+		return ledger.Live{}
+	}
+}
+
+// Ready returns why the daemon is not ready, or nil: the ledger is reachable, recovery has
+// begun, and it is not stopping. Stripe being down does not make it unready: a webhook must
+// still be taken.
+func (s *System) Ready(ctx context.Context) error {
+	if s.closing.Load() {
+		return errors.New("the daemon is stopping")
+	}
+	if err := s.conf.Store.Ping(ctx); err != nil {
+		return fmt.Errorf("the ledger's database cannot be reached: %w", err)
+	}
+	if err := s.outage.Load(); err != nil {
+		return fmt.Errorf("the ledger cannot be written: %w", *err)
+	}
+	if !s.recovering.Load() {
+		return errors.New("recovery has not begun")
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// enter and leave count sends whose outcome is not recorded yet. Once the system stops nothing
+// enters.
+func (s *System) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.sending++
+	return true
+}
+
+func (s *System) leave() {
+	s.mu.Lock()
+	s.sending--
+	s.quiet()
+	s.mu.Unlock()
+}
+
+// quiet tells a stop, under the lock, that no send is open any more.
+func (s *System) quiet() {
+	if s.sending == 0 && s.closing.Load() {
+		select {
+		case <-s.settled:
+		default:
+			close(s.settled)
+		}
+	}
+}
+
+// Stop ends the system: no new calls are started, calls under way may end and have their
+// outcomes recorded while ctx lasts, then the tree is stopped. What ctx cuts off stays
+// "sending" in the ledger, and the next start takes it for unresolved. A second call waits for
+// the first and returns the same.
+func (s *System) Stop(ctx context.Context) error {
+	s.stopOnce.Do(func() { s.cut = s.stop(ctx) })
+	return s.cut
+}
+
+func (s *System) stop(ctx context.Context) (cut error) {
+	s.mu.Lock()
+	s.closing.Store(true)
+	s.quiet()
+	s.mu.Unlock()
+	if s.actors == nil { // never started
+		close(s.stopped)
+		return nil
+	}
+	drained := make(chan struct{})
+	s.actors.Root.Send(s.gate, gateClose{drained})
+	for _, done := range []<-chan struct{}{drained, s.settled} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			s.mu.Lock()
+			n := s.sending
+			s.mu.Unlock()
+			cut = fmt.Errorf("%d calls were cut off; they are unresolved to the next start: %w", n, ctx.Err())
+		}
+	}
+	s.cutCalls()
+	if cut == nil {
+		for _, pid := range []*actor.PID{s.writer, s.keeper, s.handler} {
+			done := make(chan struct{})
+			s.actors.Root.Send(pid, flush{done})
+			select {
+			case <-done:
+			case <-ctx.Done():
+				cut = fmt.Errorf("the ledger's writer did not finish: %w", ctx.Err())
+			}
+		}
+	}
+	close(s.stopped)
+	s.stopTree()
+	s.actors.Shutdown()
+	return cut
+}
+
+// stopTree stops the tree and waits for it. The library's own StopFuture gives up after 10 s.
+func (s *System) stopTree() {
+	done := make(chan struct{})
+	s.actors.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started:
+			c.Watch(s.root)
+			c.Stop(s.root)
+		case *actor.Terminated:
+			if m.Who.Equal(s.root) {
+				close(done)
+				c.Stop(c.Self())
+			}
+		}
+	}))
+	<-done
+}
