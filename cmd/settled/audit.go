@@ -28,6 +28,7 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 		return usageError{errors.Join(problems...)}
 	}
 	log := newLogger(conf, w.stderr)
+	defer flush(log)
 	d, err := db.Open(ctx, conf.databaseURL, db.Options{Log: log})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/settled/settled/actors/stripesim"
@@ -51,6 +52,7 @@ type demo struct {
 	worker *worker
 	api    *api
 	show   *progress
+	over   atomic.Int64 // transfers at their end
 }
 
 // Run plays the demo and audits it.
@@ -148,33 +150,28 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	platform := make(chan error, 1)
-	for _, part := range []func(){
-		func() { platform <- d.order(ctx) },
-		func() { d.operate(ctx) },
-		func() { d.killer(ctx) },
-	} {
-		wg.Go(part)
-	}
-	err := d.watch(ctx, platform)
+	parts := make(chan error, 2)
+	wg.Go(func() { parts <- d.order(ctx) })
+	wg.Go(func() { parts <- d.killer(ctx) })
+	wg.Go(func() { d.operate(ctx) })
+	err := d.watch(ctx, parts, cap(parts))
 	cancel()
 	wg.Wait()
 	return err
 }
 
-// watch shows the progress, and returns when the platform has asked for everything and
-// nothing is left unfinished.
-func (d *demo) watch(ctx context.Context, platform <-chan error) error {
-	asked := false
+// watch shows the progress, and returns when all parts have done what they had to and nothing
+// is left unfinished.
+func (d *demo) watch(ctx context.Context, parts <-chan error, left int) error {
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-platform:
+		case err := <-parts:
 			if err != nil {
 				return err
 			}
-			asked = true
+			left--
 		case <-tick.C:
 		}
 		counts, err := d.ledger.Counts(ctx)
@@ -190,8 +187,9 @@ func (d *demo) watch(ctx context.Context, platform <-chan error) error {
 				over += int(n.Number)
 			}
 		}
+		d.over.Store(int64(over))
 		d.show.set(over, byState, d.worker.killed())
-		if asked && total == len(d.plan) && over == total {
+		if left == 0 && total == len(d.plan) && over == total {
 			return nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/settled/settled/actors/stripesim"
@@ -130,19 +131,23 @@ func heldAs(truth stripesim.Truth, operation ledger.ID) string {
 	return ""
 }
 
-// killer kills the worker without warning and starts it again, at random moments of a run.
-func (d *demo) killer(ctx context.Context) {
+// killer kills the worker without warning and starts it again: each time when a random part
+// of the transfers is at its end, so that every kill of a fast run meets work as well.
+func (d *demo) killer(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(d.seed, 2))
-	for range d.conf.Kills {
-		pause := time.NewTimer(time.Duration(100+rng.IntN(1200)) * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return
-		case <-pause.C:
+	moments := make([]int, d.conf.Kills)
+	for i := range moments {
+		moments[i] = rng.IntN(len(d.plan)*9/10 + 1)
+	}
+	slices.Sort(moments)
+	for _, over := range moments {
+		err := again(ctx, time.Duration(1+rng.IntN(50))*time.Millisecond, func() (bool, error) { return int(d.over.Load()) >= over, nil })
+		if err != nil {
+			return err
 		}
 		if err := d.worker.kill(ctx); err != nil {
-			return
+			return fmt.Errorf("kill the worker and start it again: %w", err)
 		}
 	}
+	return nil
 }

@@ -53,6 +53,13 @@ func (h reporting) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// flush waits, but not for long, until what was reported to Sentry has gone out.
+func flush(log *slog.Logger) {
+	if h, ok := log.Handler().(reporting); ok {
+		h.client.Flush(2 * time.Second)
+	}
+}
+
 func (h reporting) WithAttrs(a []slog.Attr) slog.Handler {
 	return reporting{h.Handler.WithAttrs(a), h.client}
 }

@@ -33,6 +33,7 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 		return usageError{errors.Join(problems...)}
 	}
 	log := newLogger(conf, w.stderr)
+	defer flush(log)
 	public, err := net.Listen("tcp", conf.publicAddr)
 	if err != nil {
 		return usageError{fmt.Errorf("PUBLIC_ADDR: %w", err)}
