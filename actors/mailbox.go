@@ -44,7 +44,20 @@ func (m *mailbox) wake() bool {
 	return true
 }
 
+// NamingDispatcher is a dispatcher that wants to know whose mailbox it runs: a simulation
+// orders runs by it.
+type NamingDispatcher interface {
+	actor.Dispatcher
+	// For returns the dispatcher of one actor, by the name of its PID.
+	For(name string) actor.Dispatcher
+}
+
 func (m *mailbox) RegisterHandlers(i actor.MessageInvoker, d actor.Dispatcher) {
+	if naming, ok := d.(NamingDispatcher); ok {
+		if a, ok := i.(interface{ Self() *actor.PID }); ok {
+			d = naming.For(a.Self().Id)
+		}
+	}
 	m.mu.Lock()
 	m.invoker, m.dispatcher = i, d
 	m.mu.Unlock()

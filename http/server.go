@@ -216,6 +216,12 @@ func (q quietLog) Printf(format string, args ...any) {
 	q.log.Debug("fasthttp", "remark", fmt.Sprintf(format, args...))
 }
 
+// Handlers returns what serves the two listeners, for who brings requests without sockets: a
+// simulation. Limits of size, time and connections are the listeners', and not in them.
+func (s *Server) Handlers() (public, admin fasthttp.RequestHandler) {
+	return s.public.Handler, s.admin.Handler
+}
+
 // ErrClosed reports that a server was shut down before it began to serve.
 var ErrClosed = errors.New("http: the server is closed")
 

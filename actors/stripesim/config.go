@@ -84,6 +84,24 @@ type Config struct {
 	Log *slog.Logger
 	// HTTPClient delivers webhooks; nil makes one that Close tears down.
 	HTTPClient *http.Client
+	// Made, if set, hears of every transfer and reversal at the moment Stripe has it,
+	// whoever made it. It is called with the simulator's lock held and must not call it.
+	Made func(Made)
+}
+
+// Made is a transfer or a reversal that has come into being.
+type Made struct {
+	ID       string
+	Key      string // the idempotency key; a foreign one has none
+	Metadata map[string]string
+	Reversal bool
+}
+
+// made tells of one.
+func (s *Sim) made(m Made) {
+	if s.cfg.Made != nil {
+		s.cfg.Made(m)
+	}
 }
 
 // withDefaults fills in what was left out.

@@ -83,6 +83,7 @@ func (s *Sim) addReversal(c *call, t *transfer, r *reversal, seller *account) *r
 	t.reversed += r.amount
 	t.reversals = append(t.reversals, r)
 	s.world.reversals.add(r)
+	s.made(Made{ID: r.id, Key: r.key, Metadata: r.metadata, Reversal: true})
 	if t.reversed > t.amount {
 		panic(fmt.Sprintf("stripesim: transfer %s of %d has %d reversed", t.id, t.amount, t.reversed))
 	}

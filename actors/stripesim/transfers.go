@@ -121,6 +121,7 @@ func (s *Sim) addTransfer(c *call, t *transfer, seller *account) *transfer {
 	t.txn = s.move(c, w.platform, "transfer", "transfer", -t.amount, t.currency, t.id).id
 	s.move(c, seller, "payment", "charge", t.amount, t.currency, t.payment)
 	w.transfers.add(t)
+	s.made(Made{ID: t.id, Key: t.key, Metadata: t.metadata})
 	w.byDest[t.destination] = append(w.byDest[t.destination], t)
 	if t.group != "" {
 		w.byGroup[t.group] = append(w.byGroup[t.group], t)

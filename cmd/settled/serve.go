@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/http"
 )
@@ -98,7 +99,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	live := strings.HasPrefix(conf.stripeKey, "sk_live_") || strings.HasPrefix(conf.stripeKey, "rk_live_")
 	server, err := http.New(http.Config{
-		Engine: system, Store: store{store0}, Tokens: store{store0}, Keys: store{store0},
+		Engine: system, Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: adapt.Store{DB: store0},
 		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: bootstrap, Registerer: registry, Logger: log,
 	})
 	if err != nil {

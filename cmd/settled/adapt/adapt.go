@@ -1,4 +1,6 @@
-package main
+// Package adapt fits the database to what package http asks for: the two know nothing of
+// each other.
+package adapt
 
 import (
 	"context"
@@ -11,10 +13,11 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// store fits the database to what package http asks for: the two know nothing of each other.
-type store struct{ *db.DB }
+// Store is the ledger's database as package http wants it.
+type Store struct{ *db.DB }
 
-func (s store) Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error) {
+// Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
+func (s Store) Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error) {
 	d, err := s.DB.Dossier(ctx, id)
 	if errors.Is(err, db.ErrNotFound) {
 		return d, fmt.Errorf("%w: %s", ledger.ErrNotFound, id)
@@ -22,12 +25,14 @@ func (s store) Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error
 	return d, unavailable(err)
 }
 
-func (s store) List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error) {
+// List returns the transfers that a filter selects, newest first.
+func (s Store) List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error) {
 	records, err := s.DB.List(ctx, f)
 	return records, unavailable(err)
 }
 
-func (s store) Tokens(ctx context.Context) ([]http.Token, error) {
+// Tokens returns every admin token.
+func (s Store) Tokens(ctx context.Context) ([]http.Token, error) {
 	stored, err := s.DB.Tokens(ctx)
 	if err != nil {
 		return nil, unavailable(err)
@@ -39,7 +44,8 @@ func (s store) Tokens(ctx context.Context) ([]http.Token, error) {
 	return tokens, nil
 }
 
-func (s store) ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (http.Claim, error) {
+// ClaimKey takes an idempotency key, unless another request has it.
+func (s Store) ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (http.Claim, error) {
 	c, err := s.DB.ClaimKey(ctx, key, fingerprint, staleAfter)
 	states := map[db.ClaimState]http.ClaimState{
 		db.ClaimNew: http.KeyNew, db.ClaimRunning: http.KeyRunning, db.ClaimDone: http.KeyDone, db.ClaimMismatch: http.KeyMismatch,

@@ -1,0 +1,282 @@
+package audit
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Watch holds what happens to the invariants that the end of a run cannot show: who sent what
+// and when, in which order states came, what took effect how often. It is told everything in
+// the order in which it happened, by a clock of its own, and like the auditor shares no rule
+// with what it checks. It is not safe for use by several goroutines.
+type Watch struct {
+	windows    ledger.Windows
+	rows       map[ledger.ID]*ledger.Transfer
+	intents    map[string]*intent // by idempotency key
+	effects    map[ledger.ID]int  // executions at Stripe, by operation
+	executions map[string]int     // and by key
+	found      []Violation
+}
+
+// Violation is a broken invariant.
+type Violation struct {
+	Invariant int
+	Operation ledger.ID // or the transfer
+	Detail    string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("invariant %d, %s: %s", v.Invariant, v.Operation, v.Detail)
+}
+
+// intent is a generation that was committed to.
+type intent struct {
+	op     ledger.ID
+	path   string
+	amount string
+	first  time.Time // when it was committed to
+	body   string    // as first sent
+	sends  int
+	lately int // sends within the minute that began at since
+	since  time.Time
+}
+
+// The most that a key may be sent, in all and in a minute: far above what backing off for
+// SAFE allows several owners, and far below what a loop does.
+const (
+	sendsMost       = 300
+	sendsMostMinute = 30
+)
+
+// NewWatch returns a watch that has seen nothing.
+func NewWatch(w ledger.Windows) *Watch {
+	return &Watch{windows: w, rows: map[ledger.ID]*ledger.Transfer{}, intents: map[string]*intent{},
+		effects: map[ledger.ID]int{}, executions: map[string]int{}}
+}
+
+// Violations returns what was found so far, in order.
+func (w *Watch) Violations() []Violation { return w.found }
+
+func (w *Watch) breaks(invariant int, op ledger.ID, format string, args ...any) {
+	w.found = append(w.found, Violation{invariant, op, fmt.Sprintf(format, args...)})
+}
+
+// follows lists what may come after a state, for the transfer before it was paid, and for a
+// reversal.
+var follows = map[ledger.State]string{
+	"":                   "pending held completed", // the last: a reversal that was found
+	"held":               "held pending canceled completed",
+	"pending":            "pending held canceled permanently_failed sending completed",
+	"sending":            "completed failed unresolved pending canceled",
+	"failed":             "failed held canceled permanently_failed sending completed",
+	"unresolved":         "unresolved sending completed failed parked canceled",
+	"parked":             "completed failed canceled",
+	"permanently_failed": "pending canceled",
+	"completed":          "",
+	"canceled":           "",
+}
+
+// afterPaid is the same for a transfer that Stripe holds.
+var afterPaid = map[ledger.State]string{
+	"completed":          "reversal_pending",
+	"reversal_pending":   "reversal_pending completed partially_reversed reversed permanently_failed",
+	"partially_reversed": "reversal_pending",
+	"permanently_failed": "reversal_pending",
+	"reversed":           "",
+}
+
+// Committed takes in a change that won its commit. A change that lost is none.
+func (w *Watch) Committed(c ledger.Change, now time.Time) {
+	after, h := &c.After, &c.History
+	before := w.rows[after.ID]
+	if before == nil {
+		before = &ledger.Transfer{}
+	}
+	next := *after
+	w.rows[after.ID] = &next
+
+	if after.Version != before.Version+1 || h.Version != after.Version {
+		w.breaks(10, after.ID, "version %d, with a line of history for %d, follows version %d", after.Version, h.Version, before.Version)
+	}
+	if h.Status != after.State {
+		w.breaks(10, after.ID, "its history says %s, and its row %s", h.Status, after.State)
+	}
+	var sum int64
+	for _, p := range c.Postings {
+		sum += p.Amount
+	}
+	if sum != 0 {
+		w.breaks(11, after.ID, "version %d is off by %d", after.Version, sum)
+	}
+	if after.AmountReversed < before.AmountReversed || after.AmountReversed > after.Money.Amount {
+		w.breaks(12, after.ID, "%d of %d came back, after %d", after.AmountReversed, after.Money.Amount, before.AmountReversed)
+	}
+	w.step(before.StripeID == "", &before.Operation, &after.Operation, h, now)
+	for i := range after.Reversals {
+		was := &ledger.Operation{}
+		if i < len(before.Reversals) {
+			was = &before.Reversals[i].Operation
+		}
+		w.step(true, was, &after.Reversals[i].Operation, h, now)
+	}
+	w.begun(after, h, now)
+}
+
+// step checks how one operation moved.
+func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History, now time.Time) {
+	table := follows
+	if !unpaid {
+		table = afterPaid
+	}
+	if from.State != to.State && !strings.Contains(" "+table[from.State]+" ", " "+string(to.State)+" ") {
+		w.breaks(9, to.ID, "%s follows %s", to.State, from.State)
+	}
+	if to.Epoch < from.Epoch || to.Generation < from.Generation {
+		w.breaks(7, to.ID, "generation %d of epoch %d follows generation %d of epoch %d", to.Generation, to.Epoch, from.Generation, from.Epoch)
+	}
+	if to.Generation > from.Generation && unknown(from.State) {
+		w.breaks(7, to.ID, "generation %d begins while %d is %s", to.Generation, from.Generation, from.State)
+	}
+	if to.ID != h.Subject {
+		return
+	}
+	open := unknown(from.State)
+	switch ended := open && (to.State == "failed" || to.State == "pending" || to.State == "canceled"); {
+	case !ended:
+	case h.Event == ledger.EventProveAbsent && h.By.Principal == "":
+		it := w.intents[keyOf(from)]
+		if it != nil && now.Sub(it.first) <= w.windows.Quiet-w.windows.Skew {
+			w.breaks(7, to.ID, "generation %d is taken to be absent %s after its first send", from.Generation, now.Sub(it.first))
+		}
+	case h.Event == ledger.EventRefuse || h.Event == ledger.EventNotExecuted:
+		if from.OpenSends > 1 && !h.Answer.Replayed {
+			w.breaks(7, to.ID, "%s closes generation %d with %d sends open", h.Event, from.Generation, from.OpenSends)
+		}
+	}
+	if gone(to.State) && w.effects[to.ID] > 0 {
+		w.breaks(3, to.ID, "it is %s, and Stripe holds it", to.State)
+	}
+}
+
+// gone reports a state that says that no money moved, and none will.
+func gone(s ledger.State) bool {
+	return s == "failed" || s == "canceled" || s == "held" || s == "pending"
+}
+
+func keyOf(op *ledger.Operation) string {
+	return fmt.Sprintf("settled:%s:%d:%d", op.ID, op.Epoch, op.Generation)
+}
+
+// begun notes a generation that was committed to: from now on it may be sent.
+func (w *Watch) begun(t *ledger.Transfer, h *ledger.History, now time.Time) {
+	if h.Event != ledger.EventSend {
+		return
+	}
+	it := &intent{op: h.Subject, path: "/v1/transfers", amount: fmt.Sprint(t.Money.Amount), first: now}
+	op := &t.Operation
+	for i := range t.Reversals {
+		if r := &t.Reversals[i]; r.ID == h.Subject {
+			op, it.path, it.amount = &r.Operation, "/v1/transfers/"+t.StripeID+"/reversals", fmt.Sprint(r.Amount)
+		}
+	}
+	if key := keyOf(op); w.intents[key] == nil {
+		w.intents[key] = it
+	}
+}
+
+// Sent takes in a POST as it leaves a daemon.
+func (w *Watch) Sent(key, path, body string, now time.Time) {
+	it := w.intents[key]
+	if it == nil {
+		w.breaks(5, ledger.ID{}, "POST %s leaves under key %q, to which nobody committed", path, key)
+		return
+	}
+	if path != it.path {
+		w.breaks(6, it.op, "key %s goes to %s, and belongs to %s", key, path, it.path)
+	}
+	if it.sends == 0 {
+		it.body = body
+		w.says(it, key, body)
+	} else if body != it.body {
+		w.breaks(6, it.op, "key %s is sent with %q, and was with %q", key, body, it.body)
+	}
+	if age := now.Sub(it.first); age > w.windows.Safe+w.windows.Skew {
+		w.breaks(8, it.op, "key %s is sent %s after it was committed to", key, age)
+	}
+	if now.Sub(it.since) >= time.Minute {
+		it.since, it.lately = now, 0
+	}
+	it.sends++
+	it.lately++
+	if it.sends == sendsMost || it.lately == sendsMostMinute {
+		w.breaks(23, it.op, "key %s was sent %d times, %d of them in a minute", key, it.sends, it.lately)
+	}
+}
+
+// says checks that a request is the row's.
+func (w *Watch) says(it *intent, key, body string) {
+	v, err := url.ParseQuery(body)
+	if err != nil {
+		w.breaks(5, it.op, "its request cannot be read: %v", err)
+		return
+	}
+	want := map[string]string{"amount": it.amount, "metadata[settled_operation]": it.op.String()}
+	if t := w.rows[it.op]; t != nil && it.path == "/v1/transfers" {
+		want["destination"], want["currency"] = t.Destination, strings.ToLower(string(t.Money.Currency))
+	}
+	for name, value := range want {
+		if got := v.Get(name); got != value {
+			w.breaks(5, it.op, "key %s says %s %q, and its row %q", key, name, got, value)
+		}
+	}
+}
+
+// Arrived takes in a POST as it reaches Stripe.
+func (w *Watch) Arrived(key string, now time.Time) {
+	if it := w.intents[key]; it != nil {
+		if age := now.Sub(it.first); age > w.windows.Safe+w.windows.Skew+w.windows.Wire {
+			w.breaks(8, it.op, "key %s reaches Stripe %s after it was committed to", key, age)
+		}
+	}
+}
+
+// Effect takes in a transfer or a reversal that Stripe has made, under which key, and which
+// operation it names.
+func (w *Watch) Effect(op ledger.ID, key string, reversal bool) {
+	w.effects[op]++
+	w.executions[key]++
+	invariant := 1
+	if reversal {
+		invariant = 13
+	}
+	if n := w.effects[op]; n > 1 {
+		w.breaks(invariant, op, "Stripe has made it %d times, the last under key %s", n, key)
+	}
+	if n := w.executions[key]; n > 1 {
+		w.breaks(20, op, "key %s was executed %d times", key, n)
+	}
+	for _, o := range w.operations(op) {
+		if gone(o.State) && o.OpenSends == 0 {
+			w.breaks(3, op, "Stripe makes it while it is %s", o.State)
+		}
+	}
+}
+
+// operations returns the operation of an ID, if it is known.
+func (w *Watch) operations(id ledger.ID) []*ledger.Operation {
+	if t := w.rows[id]; t != nil {
+		return []*ledger.Operation{&t.Operation}
+	}
+	for _, t := range w.rows {
+		for i := range t.Reversals {
+			if t.Reversals[i].ID == id {
+				return []*ledger.Operation{&t.Reversals[i].Operation}
+			}
+		}
+	}
+	return nil
+}
