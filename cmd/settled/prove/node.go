@@ -1,0 +1,118 @@
+package prove
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"github.com/settled/settled/actors"
+	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/cmd/settled/adapt"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/http"
+)
+
+// node is one daemon from its start to its death or stop: all of it above the sockets.
+type node struct {
+	w             *world
+	name          string // of this incarnation
+	slot          int    // which of the daemons it is
+	system        *actors.System
+	server        *http.Server
+	public, admin fasthttp.RequestHandler
+
+	dead    atomic.Bool // its process has died: nothing it does has an effect
+	leaving atomic.Bool // it was told to stop
+}
+
+var (
+	errDead   = errors.New("the process is dead")
+	errOutage = errors.New("the connection to the database broke")
+)
+
+// start starts a daemon in a slot.
+func (w *world) start(slot int) (*node, error) {
+	w.starts++
+	n := &node{w: w, slot: slot, name: fmt.Sprintf("node%d.%d", slot, w.starts)}
+	client, err := stripe.New(stripe.Config{Key: secretKey, Base: "http://stripe.test", Log: w.log, Transport: wire{n}})
+	if err != nil {
+		return nil, err
+	}
+	store := &seam{DB: w.db, n: n}
+	registry := prometheus.NewRegistry()
+	n.system, err = actors.New(actors.Config{
+		Store: store, Transient: func(err error) bool {
+			return errors.Is(err, errOutage) || errors.Is(err, errDead) || db.Transient(err)
+		},
+		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
+		Metrics: registry, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
+	})
+	if err != nil {
+		return nil, err
+	}
+	back := &httpSeam{Store: adapt.Store{DB: w.db}, n: n}
+	n.server, err = http.New(http.Config{
+		Engine: n.system, Store: back, Tokens: back, Keys: back, WebhookSecrets: []string{webhookSecret},
+		Bootstrap: map[string]string{"platform": adminToken}, Registerer: registry, Logger: w.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.public, n.admin = n.server.Handlers()
+	n.system.Start()
+	w.nodes[slot] = n
+	return n, nil
+}
+
+// die ends the process as a power cut does. What is left of it in memory is swept up, without
+// any effect; after a while it is started again.
+func (n *node) die(why string) {
+	if n.dead.Swap(true) || n.leaving.Load() {
+		return
+	}
+	w := n.w
+	w.kills.Add(1)
+	w.driver.note(n.name + " dies " + why)
+	w.gone(n)
+	w.background(func() {
+		at, cancel := context.WithCancel(context.Background())
+		cancel()
+		n.system.Stop(at)
+		n.server.Shutdown(at)
+	})
+	w.background(func() { w.revive(n.slot, w.chance.within(20*time.Minute, "revive")) })
+}
+
+// stop ends the daemon in order.
+func (n *node) stop() {
+	if n.dead.Load() || n.leaving.Swap(true) {
+		return
+	}
+	n.w.driver.note(n.name + " stops")
+	n.w.gone(n)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	n.system.Stop(ctx)
+	n.server.Shutdown(ctx)
+	n.dead.Store(true) // what was cut off has no effect any more
+}
+
+// revive starts the daemon of a slot again after a while.
+func (w *world) revive(slot int, after time.Duration) {
+	time.Sleep(after)
+	w.driver.park(context.Background(), fmt.Sprintf("start node%d", slot))
+	if _, err := w.start(slot); err != nil {
+		w.breaks(18, "a daemon does not start: %v", err)
+	}
+}
+
+// quietLog takes log lines, and looks for secrets in them.
+func (w *world) quietLog() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(canary{w}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}

@@ -1,0 +1,130 @@
+package prove
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/ledger"
+)
+
+// plan is what a seed decides before anything happens. Each world gets another mixture of
+// troubles (swarm testing: what goes wrong all the time hides what goes wrong alone).
+type plan struct {
+	Nodes    int              // daemons that own every transfer at once
+	Faults   stripesim.Faults // what Stripe does by itself
+	Kills    int              // deaths of a process at a random moment, beside those at seams
+	Stops    int              // orderly stops
+	Troubled time.Duration    // after so long faults end, and everything must come to its end
+
+	FailBefore, FailAfter float64 // a statement group that was not executed; one that was, and the answer lost
+	DieBefore, DieAfter   float64 // the process ends on either side of a commit or a call
+	Slow                  float64 // something takes a while
+	LoseEvent, TwiceEvent float64 // on the way from Stripe
+	LoseAnswer            float64 // of the API to the platform
+	StripeSkew, BaseSkew  time.Duration
+	SkewJumps             bool // the database's clock jumps back and forth
+	Sweep                 time.Duration
+
+	orders   []planned
+	messages []planned
+}
+
+// planned is something the platform or its people ask for.
+type planned struct {
+	at     time.Duration
+	order  ledger.Order
+	target int // of a message: which order
+	kind   ledger.MessageType
+	amount int64
+}
+
+// makePlan draws a plan.
+func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	sometimes := func(share, most float64) float64 {
+		if rng.Float64() >= share {
+			return 0
+		}
+		return rng.Float64() * most
+	}
+	p := plan{
+		Nodes:      1 + rng.IntN(3),
+		Faults:     []stripesim.Faults{stripesim.None, stripesim.Light, stripesim.Heavy, stripesim.Heavy}[rng.IntN(4)],
+		Kills:      rng.IntN(7),
+		Stops:      rng.IntN(3),
+		Troubled:   time.Duration(8+rng.IntN(40)) * time.Hour,
+		FailBefore: sometimes(0.4, 0.1), FailAfter: sometimes(0.5, 0.1),
+		DieBefore: sometimes(0.3, 0.01), DieAfter: sometimes(0.4, 0.01),
+		Slow:      sometimes(0.4, 0.05),
+		LoseEvent: sometimes(0.5, 0.9), TwiceEvent: sometimes(0.5, 0.5), LoseAnswer: sometimes(0.5, 0.3),
+		SkewJumps: rng.IntN(4) == 0,
+		Sweep:     []time.Duration{5 * time.Minute, 20 * time.Minute, time.Hour}[rng.IntN(3)],
+	}
+	// Any two of the three clocks are at most the skew apart.
+	half := float64(w.Skew) / 2
+	if rng.IntN(2) == 0 {
+		p.StripeSkew = time.Duration((2*rng.Float64() - 1) * half)
+	}
+	if rng.IntN(2) == 0 {
+		p.BaseSkew = time.Duration((2*rng.Float64() - 1) * half)
+	}
+	if rng.IntN(5) == 0 {
+		p.LoseEvent = 1 // no event ever comes: answers and reads must do
+	}
+	p.traffic(rng, seed, transfers)
+	return p
+}
+
+var currencies = []ledger.Currency{"eur", "usd", "gbp", "jpy"}
+
+// traffic draws what is ordered and asked for, most of it early, some while things are bad.
+func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
+	spread := time.Duration(1+rng.IntN(int(p.Troubled/time.Hour))) * time.Hour
+	sellers := 1 + rng.IntN(8)
+	moment := func() time.Duration { return time.Duration(rng.Float64() * float64(spread)) }
+	for i := range transfers {
+		seller := rng.IntN(sellers)
+		amount := 100 + rng.Int64N(50_000)
+		o := planned{at: moment(), order: ledger.Order{
+			Reference: fmt.Sprintf("prove-%d-%d", seed, i), Seller: fmt.Sprintf("seller-%d", seller), Destination: fmt.Sprintf("acct_prove%02d", seller),
+			Money: ledger.Money{Amount: amount, Currency: currencies[rng.IntN(len(currencies))]},
+		}}
+		if rng.IntN(3) == 0 {
+			o.at = 0
+		}
+		if rng.IntN(10) == 0 {
+			o.order.TransferGroup = fmt.Sprintf("order-%d", rng.IntN(3)) // shared, so that a list holds others' too
+		}
+		p.orders = append(p.orders, o)
+		say := func(after time.Duration, kind ledger.MessageType, amount int64) {
+			p.messages = append(p.messages, planned{at: o.at + after, target: i, kind: kind, amount: amount})
+		}
+		soon := func() time.Duration { return time.Duration(rng.Float64() * float64(3*time.Hour)) }
+		switch x := rng.IntN(100); {
+		case x < 12:
+			say(soon(), ledger.MessageReverse, 0)
+		case x < 28:
+			say(soon(), ledger.MessageReverse, 1+rng.Int64N(amount-1))
+		case x < 40:
+			say(soon(), ledger.MessageReverse, 1+rng.Int64N(amount/2))
+			say(soon(), ledger.MessageReverse, 1+rng.Int64N(amount/2))
+		case x < 44:
+			say(soon(), ledger.MessageReverse, 1+rng.Int64N(amount/2))
+			say(soon(), ledger.MessageReverse, 0)
+		case x < 48: // more than there is, unless one is refused
+			say(soon(), ledger.MessageReverse, 1+amount/2)
+			say(soon(), ledger.MessageReverse, 1+amount/2)
+		case x < 52:
+			say(soon(), ledger.MessageCancel, 0)
+		case x < 57:
+			say(soon(), ledger.MessageHold, 0)
+			say(soon(), ledger.MessageRelease, 0)
+		case x < 60:
+			say(soon(), ledger.MessageRetry, 0)
+		case x < 65:
+			say(soon(), ledger.MessageRestart, 0)
+		}
+	}
+}

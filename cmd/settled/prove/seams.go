@@ -1,0 +1,343 @@
+package prove
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/settled/settled/cmd/settled/adapt"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/http"
+	"github.com/settled/settled/ledger"
+)
+
+// What a daemon shares with the world passes through here: its database, Stripe, and who calls
+// it. Each passing is a step of the driver's, and a place where the process may die.
+
+// at lets a statement group happen, or go wrong.
+func (n *node) at(ctx context.Context, what string, do func() error) error {
+	w, name := n.w, n.name+" db "+what
+	if n.dead.Load() {
+		return errDead
+	}
+	if w.troubled() && w.chance.hits(w.plan.Slow, "slow "+name) {
+		pause(ctx, w.chance.within(time.Minute, "how slow "+name))
+	}
+	if err := w.driver.park(ctx, name); err != nil {
+		return err
+	}
+	if n.dead.Load() {
+		return errDead
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !w.troubled() {
+		return do()
+	}
+	switch {
+	case w.strikes("db before", w.plan.FailBefore, name):
+		return errOutage
+	case w.strikes("die before db", w.plan.DieBefore, name):
+		n.die("before " + what)
+		return errDead
+	case w.strikes("db after", w.plan.FailAfter, name):
+		do()
+		return errOutage
+	case w.strikes("die after db", w.plan.DieAfter, name):
+		do()
+		n.die("after " + what)
+		return errDead
+	}
+	return do()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// seam is the database as a daemon's tree has it.
+type seam struct {
+	*db.DB
+	n *node
+}
+
+// Commit shows what was committed to the watch, whether or not the daemon hears of it.
+func (s *seam) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
+	err = s.n.at(ctx, "commit", func() (err error) {
+		if at, won, err = s.DB.Commit(ctx, changes); err == nil {
+			s.n.w.committed(changes, won)
+		}
+		return err
+	})
+	return at, won, err
+}
+
+func (s *seam) Load(ctx context.Context, ids []ledger.ID) (r []ledger.Record, err error) {
+	err = s.n.at(ctx, "load "+ids[0].String(), func() (err error) { r, err = s.DB.Load(ctx, ids); return err })
+	return r, err
+}
+
+func (s *seam) ByReference(ctx context.Context, references []string) (r []ledger.Record, err error) {
+	err = s.n.at(ctx, "by_reference "+references[0], func() (err error) { r, err = s.DB.ByReference(ctx, references); return err })
+	return r, err
+}
+
+func (s *seam) Unfinished(ctx context.Context, after ledger.ID, limit int) (r []ledger.Record, err error) {
+	err = s.n.at(ctx, "unfinished", func() (err error) { r, err = s.DB.Unfinished(ctx, after, limit); return err })
+	return r, err
+}
+
+func (s *seam) UnfinishedIDs(ctx context.Context, after ledger.ID, limit int) (r []ledger.ID, err error) {
+	err = s.n.at(ctx, "unfinished_ids", func() (err error) { r, err = s.DB.UnfinishedIDs(ctx, after, limit); return err })
+	return r, err
+}
+
+func (s *seam) Ping(ctx context.Context) error {
+	return s.n.at(ctx, "ping", func() error { return s.DB.Ping(ctx) })
+}
+
+func (s *seam) StoreEvents(ctx context.Context, events []ledger.StripeEvent) (fresh []bool, err error) {
+	err = s.n.at(ctx, "store_events "+events[0].ID, func() (err error) { fresh, err = s.DB.StoreEvents(ctx, events); return err })
+	return fresh, err
+}
+
+func (s *seam) UnhandledEvents(ctx context.Context, after string, limit int) (e []ledger.StripeEvent, err error) {
+	err = s.n.at(ctx, "unhandled_events", func() (err error) { e, err = s.DB.UnhandledEvents(ctx, after, limit); return err })
+	return e, err
+}
+
+func (s *seam) HandleEvents(ctx context.Context, ids []string) error {
+	return s.n.at(ctx, "handle_events", func() error { return s.DB.HandleEvents(ctx, ids) })
+}
+
+func (s *seam) StoreMessage(ctx context.Context, m ledger.Message, before ledger.State) (fresh bool, err error) {
+	err = s.n.at(ctx, "store_message "+m.ID.String(), func() (err error) { fresh, err = s.DB.StoreMessage(ctx, m, before); return err })
+	return fresh, err
+}
+
+func (s *seam) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
+	return s.n.at(ctx, "store_receipt "+r.Message.String(), func() error { return s.DB.StoreReceipt(ctx, r) })
+}
+
+func (s *seam) Receipt(ctx context.Context, message ledger.ID) (r ledger.Receipt, found bool, err error) {
+	err = s.n.at(ctx, "receipt "+message.String(), func() (err error) { r, found, err = s.DB.Receipt(ctx, message); return err })
+	return r, found, err
+}
+
+// httpSeam is the database as a daemon's handlers have it.
+type httpSeam struct {
+	adapt.Store
+	n *node
+}
+
+func (s *httpSeam) at(ctx context.Context, what string, do func() error) error {
+	err := s.n.at(ctx, what, do)
+	if errors.Is(err, errOutage) || errors.Is(err, errDead) {
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	return err
+}
+
+func (s *httpSeam) Dossier(ctx context.Context, id ledger.ID) (d ledger.Dossier, err error) {
+	err = s.at(ctx, "dossier "+id.String(), func() (err error) { d, err = s.Store.Dossier(ctx, id); return err })
+	return d, err
+}
+
+func (s *httpSeam) List(ctx context.Context, f ledger.Filter) (r []ledger.Record, err error) {
+	err = s.at(ctx, "list", func() (err error) { r, err = s.Store.List(ctx, f); return err })
+	return r, err
+}
+
+func (s *httpSeam) Tokens(ctx context.Context) (t []http.Token, err error) {
+	err = s.at(ctx, "tokens", func() (err error) { t, err = s.Store.Tokens(ctx); return err })
+	return t, err
+}
+
+func (s *httpSeam) ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (c http.Claim, err error) {
+	err = s.at(ctx, "claim_key "+key, func() (err error) { c, err = s.Store.ClaimKey(ctx, key, fingerprint, staleAfter); return err })
+	return c, err
+}
+
+func (s *httpSeam) FinishKey(ctx context.Context, key string, status int, body []byte) error {
+	return s.at(ctx, "finish_key "+key, func() error { return s.Store.FinishKey(ctx, key, status, body) })
+}
+
+func (s *httpSeam) ReleaseKey(ctx context.Context, key string) error {
+	return s.at(ctx, "release_key "+key, func() error { return s.Store.ReleaseKey(ctx, key) })
+}
+
+// wire takes a daemon's calls to Stripe. What Stripe and the way to it do wrong is the
+// simulator's business; here the process may die, before the call and after it.
+type wire struct{ n *node }
+
+var errBroken = errors.New("connection broken")
+
+func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
+	w, n := x.n.w, x.n
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	key := r.Header.Get("Idempotency-Key")
+	name := fmt.Sprintf("%s %s %s %s", n.name, r.Method, r.URL.RequestURI(), key)
+	if err := w.driver.park(r.Context(), name); err != nil {
+		return nil, err
+	}
+	if n.dead.Load() {
+		return nil, errBroken
+	}
+	if w.troubled() && w.strikes("die before call", w.plan.DieBefore, name) {
+		n.die("before a call")
+		return nil, errBroken
+	}
+	if r.Method == nethttp.MethodPost {
+		w.sent(key, r.URL.Path, string(body))
+	}
+	done := w.carry(r, body)
+	var res *nethttp.Response
+	select {
+	case res = <-done:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if w.troubled() && w.strikes("die after call", w.plan.DieAfter, name) {
+		n.die("after a call")
+	}
+	if err := w.driver.park(r.Context(), name+" answered"); err != nil {
+		return nil, err
+	}
+	if n.dead.Load() || res == nil {
+		return nil, errBroken
+	}
+	return res, nil
+}
+
+// carry brings a request to the simulator, which carries on when its client has gone. The
+// channel yields nil when the connection was dropped.
+func (w *world) carry(r *nethttp.Request, body []byte) <-chan *nethttp.Response {
+	in := r.Clone(context.WithoutCancel(r.Context()))
+	in.Body = io.NopCloser(bytes.NewReader(body))
+	done := make(chan *nethttp.Response, 1)
+	go func() {
+		rec := httptest.NewRecorder()
+		defer func() {
+			bug := recover()
+			switch {
+			case bug == nil:
+				done <- rec.Result()
+			case bug != nethttp.ErrAbortHandler:
+				panic(bug)
+			case rec.Body.Len() > 0: // cut in the middle
+				res := rec.Result()
+				res.Body = io.NopCloser(io.MultiReader(res.Body, broken{}))
+				done <- res
+			default:
+				done <- nil
+			}
+		}()
+		w.sim.Handler().ServeHTTP(rec, in)
+	}()
+	return done
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// hook takes Stripe's events to the daemons' webhook handlers: late, twice, or not at all.
+type hook struct{ w *world }
+
+func (h hook) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
+	w := h.w
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	id := eventID(body)
+	if err := w.driver.park(r.Context(), "event "+id); err != nil {
+		return nil, err
+	}
+	times := 1
+	if w.troubled() {
+		switch {
+		case w.strikes("event lost", w.plan.LoseEvent, id):
+			return nil, errBroken
+		case w.strikes("event twice", w.plan.TwiceEvent, id):
+			times = 2
+		}
+	}
+	status := 0
+	for range times {
+		n := w.anyNode("event " + id)
+		if n == nil {
+			return nil, errBroken
+		}
+		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{
+			"Content-Type": "application/json", "Stripe-Signature": r.Header.Get("Stripe-Signature"),
+		})
+		w.driver.park(context.Background(), fmt.Sprintf("event %s answered %d", id, status))
+		if status == 200 {
+			w.acknowledged(id)
+		}
+	}
+	return &nethttp.Response{StatusCode: status, Body: nethttp.NoBody, Request: r}, nil
+}
+
+// call brings a request to one of the daemon's handlers. A process that dies on the way
+// answers nothing: status 0.
+func (n *node) call(handler fasthttp.RequestHandler, method, path string, body []byte, header map[string]string) (status int, answer []byte) {
+	var req fasthttp.Request
+	req.Header.SetMethod(method)
+	req.SetRequestURI(path)
+	req.Header.SetHost("settled.test")
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	if body != nil {
+		req.SetBody(body)
+		req.Header.SetContentLength(len(body))
+	}
+	var ctx fasthttp.RequestCtx
+	ctx.Init(&req, nil, nil)
+	handler(&ctx)
+	if n.dead.Load() {
+		return 0, nil
+	}
+	answer = ctx.Response.Body()
+	n.w.search("an answer", answer)
+	return ctx.Response.StatusCode(), answer
+}
+
+// canary is where the logs go.
+type canary struct{ w *world }
+
+func (c canary) Write(line []byte) (int, error) {
+	c.w.search("a log line", line)
+	return len(line), nil
+}
+
+// search looks for secrets where none may be.
+func (w *world) search(where string, text []byte) {
+	for _, secret := range []string{secretKey, webhookSecret, adminToken} {
+		if strings.Contains(string(text), secret) {
+			w.breaks(24, "%s holds a secret: %s", where, text)
+		}
+	}
+}
