@@ -228,14 +228,16 @@ func (s *System) keep(items []store) {
 	}
 }
 
-// mark records that events were handled. What fails is marked when it is told again.
+// mark records that events were handled. What fails is told again by the next sweep, and then
+// marked.
 func (s *System) mark(items []handled) {
 	ids := make([]string, len(items))
 	for i, it := range items {
 		ids[i] = it.event
 	}
 	if err := s.query(func(ctx context.Context) error { return s.conf.Store.HandleEvents(ctx, ids) }); err != nil {
-		s.log.Warn("events could not be marked as handled", "events", len(ids), "err", err)
+		s.log.Warn("events could not be marked as handled; they are told again", "events", len(ids), "err", err)
+		s.missed.Store(true)
 	}
 }
 

@@ -495,3 +495,27 @@ func TestAPanicOfTheStoreSetsTheTransferAsideAndSiblingsGoOn(t *testing.T) {
 		w.becomes(ids[3], ledger.Completed)
 	})
 }
+
+// Found by the simulation: an event that was acted on, and could not be marked so, stayed
+// unhandled until the next start.
+func TestAnEventThatCannotBeMarkedIsToldAgainByTheSweep(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		failed := 0
+		w.node.store.onBefore(func(call string, _ []ledger.Change) error {
+			if call == "handle_events" && failed < 2 {
+				failed++
+				return errOutage
+			}
+			return nil
+		})
+		w.becomes(w.one(), ledger.Completed)
+		w.passes(time.Hour)
+		if failed == 0 {
+			w.Fatal("no event was ever to be marked")
+		}
+		events, err := w.db.UnhandledEvents(w.Context(), "", 10)
+		if err != nil || len(events) != 0 {
+			w.Errorf("events that nobody handled: %v, %v", events, err)
+		}
+	})
+}

@@ -34,6 +34,7 @@ type commands struct {
 	Simulator simulatorCommand `cmd:"" help:"The Stripe simulator alone."`
 	Migrate   migrateCommand   `cmd:"" help:"The database's schema."`
 	Audit     auditCommand     `cmd:"" help:"Recompute the books from nothing and compare them with Stripe; exit 1 on a difference."`
+	Prove     proveCommand     `cmd:"" help:"Try to break the promise: whole daemons in virtual time, with faults that a seed decides, on your configuration."`
 	Config    configCommand    `cmd:"" help:"Print the configuration in force, and everything that is wrong with it."`
 	Health    healthCommand    `cmd:"" help:"Ask the daemon whether it is ready; for container health checks."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// liveLine shows how far something is: one line that changes on a terminal, and a plain line
+// now and then otherwise.
+type liveLine struct {
+	out      io.Writer
+	terminal bool
+	every    time.Duration // between plain lines
+	began    time.Time
+	printed  time.Time
+	last     string
+}
+
+func newLiveLine(out io.Writer, every time.Duration) *liveLine {
+	return &liveLine{out: out, terminal: isTerminal(out), every: every, began: time.Now()}
+}
+
+// show shows a line; on a terminal with what stands before it there.
+func (l *liveLine) show(bar, line string) {
+	switch now := time.Now(); {
+	case l.terminal:
+		fmt.Fprint(l.out, "\r\x1b[K", cut(bar+line, columns(l.out)))
+	case line != l.last && now.Sub(l.printed) >= l.every:
+		fmt.Fprintf(l.out, "%6.1fs  %s\n", now.Sub(l.began).Seconds(), line)
+		l.printed, l.last = now, line
+	}
+}
+
+// clear makes room for other lines.
+func (l *liveLine) clear() {
+	if l.terminal {
+		fmt.Fprint(l.out, "\r\x1b[K")
+	}
+}
+
+func (l *liveLine) end() {
+	if l.terminal {
+		fmt.Fprintln(l.out)
+	}
+}
+
+// columns is the width of a terminal; 80 when it does not say.
+func columns(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
+// cut keeps a line within a terminal's width: one that wraps cannot be overwritten, and every
+// step would leave a line behind.
+func cut(line string, width int) string {
+	if r := []rune(line); len(r) >= width {
+		return string(r[:max(width-2, 0)]) + "…"
+	}
+	return line
+}

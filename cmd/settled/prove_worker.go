@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/settled/settled/cmd/settled/prove"
+)
+
+// question asks a worker for the outcome of a seed.
+type question struct {
+	Seed   uint64
+	Trace  bool          // of every step
+	Shrink time.Duration // how long to look for the smallest world that breaks the same invariant
+}
+
+// outcome is a worker's answer.
+type outcome struct {
+	prove.Result
+	Smallest *prove.Result `json:",omitempty"` // of a world that broke an invariant
+}
+
+// answerSeeds reads a configuration and then questions, all in JSON, and answers each. It ends
+// the process, because a bubble of testing/synctest must be in a test, and so is all of this.
+func answerSeeds(questions io.Reader, out io.Writer) {
+	serve := func(t *testing.T) {
+		in, answers := json.NewDecoder(questions), json.NewEncoder(out)
+		var conf prove.Config
+		if err := in.Decode(&conf); err != nil {
+			t.Fatal(err)
+		}
+		for in.More() {
+			var q question
+			if err := in.Decode(&q); err != nil {
+				t.Fatal(err)
+			}
+			o := outcome{Result: prove.Run(t, conf, q.Seed, q.Trace)}
+			if len(o.Violations) > 0 && q.Shrink > 0 {
+				smallest := prove.Shrink(t, conf, o.Result, q.Shrink)
+				o.Smallest = &smallest
+			}
+			if err := answers.Encode(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	testing.Init()
+	flag.CommandLine.Parse(nil) // else the tests would read the command's arguments
+	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "prove", F: serve}}, nil, nil)
+}
+
+// proofWorker is a process that tries worlds: one that a world kills, by a deadlock or a panic,
+// takes no other with it.
+type proofWorker struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	errors bytes.Buffer
+}
+
+func startProofWorker(conf prove.Config) (*proofWorker, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &proofWorker{cmd: exec.Command(self, "prove", "--worker")}
+	// One thread, as one step runs at a time; and what is not needed is collected seldom.
+	p.cmd.Env = []string{"GOMAXPROCS=1", "GOGC=400"}
+	p.cmd.Stderr = &p.errors
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, json.NewEncoder(p.in).Encode(conf)
+}
+
+// ask has a seed tried. An error says that the world took the process with it.
+func (p *proofWorker) ask(q question) (o outcome, err error) {
+	if err = json.NewEncoder(p.in).Encode(q); err == nil {
+		var line []byte
+		if line, err = p.out.ReadBytes('\n'); err == nil {
+			err = json.Unmarshal(line, &o)
+		}
+	}
+	if err != nil {
+		p.kill()
+		p.cmd.Wait()
+		err = fmt.Errorf("its process ended: %s %s", p.cmd.ProcessState, tail(p.errors.String(), 4000))
+	}
+	return o, err
+}
+
+func (p *proofWorker) kill() { p.cmd.Process.Kill() }
+
+func (p *proofWorker) stop() {
+	p.in.Close()
+	p.cmd.Wait()
+}
+
+func tail(s string, most int) string {
+	return s[max(0, len(s)-most):]
+}
