@@ -80,3 +80,30 @@ func TestTwoDaemonsOverOneLedgerPayOnce(t *testing.T) {
 		})
 	}
 }
+
+// Found by the simulation: a daemon kept its actor of what a person had settled at another.
+func TestAnActorThatWaitsForAPersonHearsOfItThoughTheyToldAnotherDaemon(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		id := w.one()
+		w.becomes(id, ledger.Completed)
+		w.script(stripesim.Rule{Kind: stripesim.KindRolledBack500, Path: reversing, Times: -1})
+		w.says(id, ledger.Message{Type: ledger.MessageReverse, Amount: 300})
+		w.until(id, "parked", func(x ledger.Transfer) bool {
+			op, _ := x.Current()
+			return op != nil && op.State == ledger.Parked
+		})
+		other := w.start()
+		w.passes(time.Minute)
+		if alive := w.count("actors_alive"); alive != 2 {
+			w.Fatalf("%v actors wait for a person", alive)
+		}
+		w.sim.ClearRules()
+		w.says(id, ledger.Message{Type: ledger.MessageResolve, Outcome: ledger.OutcomeFailed})
+		w.becomes(id, ledger.PartiallyReversed)
+		w.passes(2*w.policy.Windows.Quiet + time.Minute)
+		if alive := w.count("actors_alive"); alive != 0 || other.system.Live(w.Context(), id).Alive {
+			w.Errorf("%v actors are left", alive)
+		}
+	})
+}

@@ -276,7 +276,8 @@ func (t *transfer) proceed(c actor.Context) {
 	case step.Action == ledger.Rest:
 		t.rest(c)
 	case step.Action == ledger.Idle:
-		t.w = nil
+		t.wait(c, step, t.idlePause())
+		t.until = time.Time{} // nothing is to happen then
 	case step.Action == ledger.NoteLost:
 		change, err := x.Lost("the process that sent it ended before the answer was recorded")
 		t.commit(c, change, err, t.crashAfter(&Setback{Kind: Lost, Code: "interrupted"}))
@@ -296,6 +297,13 @@ func (t *transfer) proceed(c actor.Context) {
 		t.sys.log.Warn("gave up", "operation", t.id, "code", step.Code, "why", step.Why)
 		t.commit(c, change, err, nil)
 	}
+}
+
+// idlePause is how long an actor that waits for a person believes what the ledger said: the
+// person may have spoken to another daemon, and nothing is left to wait for.
+func (t *transfer) idlePause() time.Duration {
+	quiet := t.sys.conf.Policy.Windows.Quiet
+	return quiet + quiet>>16*time.Duration(ledger.Jitter(t.id, 0)>>16)
 }
 
 // readPause spaces reads that taught nothing.

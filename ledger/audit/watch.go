@@ -124,6 +124,15 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 		w.step(true, was, &after.Reversals[i].Operation, h, now)
 	}
 	w.begun(after, h, now)
+	var back int64
+	for _, r := range after.Reversals {
+		if r.State != "canceled" && r.State != "permanently_failed" {
+			back += r.Amount
+		}
+	}
+	if back > after.Money.Amount {
+		w.breaks(12, after.ID, "%d of %d are to come back", back, after.Money.Amount)
+	}
 }
 
 // step checks how one operation moved.
@@ -265,6 +274,9 @@ func (w *Watch) Effect(op ledger.ID, key string, reversal bool) {
 		}
 	}
 }
+
+// Row returns the newest committed state of a transfer, or nil.
+func (w *Watch) Row(id ledger.ID) *ledger.Transfer { return w.rows[id] }
 
 // operations returns the operation of an ID, if it is known.
 func (w *Watch) operations(id ledger.ID) []*ledger.Operation {

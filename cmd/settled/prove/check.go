@@ -46,6 +46,20 @@ func (w *world) audit() {
 	}
 	w.promises(byID)
 	w.events(ctx)
+	w.tree()
+}
+
+// tree wants no actor left when nothing is to be done, and that nobody was forgotten: what a
+// single daemon finds by its sweep, it should have had an actor for.
+func (w *world) tree() {
+	if alive := w.actors(); alive > 0 {
+		w.breaks(25, "%v actors are alive, and nothing is to be done", alive)
+	}
+	for _, n := range w.every {
+		if finds := n.gauge("settled_sweep_finds_total"); w.plan.Nodes == 1 && finds > 0 {
+			w.breaks(18, "the sweep of %s found %v transfers that had been forgotten", n.name, finds)
+		}
+	}
 }
 
 // promises compares the ledger with what the platform was told.

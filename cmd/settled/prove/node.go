@@ -26,6 +26,7 @@ type node struct {
 	system        *actors.System
 	server        *http.Server
 	public, admin fasthttp.RequestHandler
+	metrics       *prometheus.Registry
 
 	dead    atomic.Bool // its process has died: nothing it does has an effect
 	leaving atomic.Bool // it was told to stop
@@ -45,13 +46,13 @@ func (w *world) start(slot int) (*node, error) {
 		return nil, err
 	}
 	store := &seam{DB: w.db, n: n}
-	registry := prometheus.NewRegistry()
+	n.metrics = prometheus.NewRegistry()
 	n.system, err = actors.New(actors.Config{
 		Store: store, Transient: func(err error) bool {
 			return errors.Is(err, errOutage) || errors.Is(err, errDead) || db.Transient(err)
 		},
 		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
-		Metrics: registry, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
+		Metrics: n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (w *world) start(slot int) (*node, error) {
 	back := &httpSeam{Store: adapt.Store{DB: w.db}, n: n}
 	n.server, err = http.New(http.Config{
 		Engine: n.system, Store: back, Tokens: back, Keys: back, WebhookSecrets: []string{webhookSecret},
-		Bootstrap: map[string]string{"platform": adminToken}, Registerer: registry, Logger: w.log,
+		Bootstrap: map[string]string{"platform": adminToken}, Registerer: n.metrics, Logger: w.log,
 	})
 	if err != nil {
 		return nil, err
@@ -67,6 +68,7 @@ func (w *world) start(slot int) (*node, error) {
 	n.public, n.admin = n.server.Handlers()
 	n.system.Start()
 	w.nodes[slot] = n
+	w.every = append(w.every, n)
 	return n, nil
 }
 
@@ -101,6 +103,22 @@ func (n *node) stop() {
 	n.system.Stop(ctx)
 	n.server.Shutdown(ctx)
 	n.dead.Store(true) // what was cut off has no effect any more
+}
+
+// gauge reads a metric of the daemon's that has no labels.
+func (n *node) gauge(name string) float64 {
+	families, err := n.metrics.Gather()
+	if err != nil {
+		n.w.breaks(24, "the metrics cannot be read: %v", err)
+		return 0
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			m := f.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	panic("no metric is called " + name)
 }
 
 // revive starts the daemon of a slot again after a while.

@@ -22,6 +22,7 @@ type plan struct {
 	DieBefore, DieAfter   float64 // the process ends on either side of a commit or a call
 	Slow                  float64 // something takes a while
 	LoseEvent, TwiceEvent float64 // on the way from Stripe
+	LieEvent              float64 // beside a true event a signed one comes that says what is not so
 	LoseAnswer            float64 // of the API to the platform
 	StripeSkew, BaseSkew  time.Duration
 	SkewJumps             bool // the database's clock jumps back and forth
@@ -58,7 +59,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		FailBefore: sometimes(0.4, 0.1), FailAfter: sometimes(0.5, 0.1),
 		DieBefore: sometimes(0.3, 0.01), DieAfter: sometimes(0.4, 0.01),
 		Slow:      sometimes(0.4, 0.05),
-		LoseEvent: sometimes(0.5, 0.9), TwiceEvent: sometimes(0.5, 0.5), LoseAnswer: sometimes(0.5, 0.3),
+		LoseEvent: sometimes(0.5, 0.9), TwiceEvent: sometimes(0.5, 0.5), LieEvent: sometimes(0.5, 0.3), LoseAnswer: sometimes(0.5, 0.3),
 		SkewJumps: rng.IntN(4) == 0,
 		Sweep:     []time.Duration{5 * time.Minute, 20 * time.Minute, time.Hour}[rng.IntN(3)],
 	}

@@ -3,6 +3,8 @@ package prove
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/http"
@@ -77,13 +80,26 @@ type seam struct {
 
 // Commit shows what was committed to the watch, whether or not the daemon hears of it.
 func (s *seam) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
-	err = s.n.at(ctx, "commit", func() (err error) {
+	err = s.n.at(ctx, commitOf(changes), func() (err error) {
 		if at, won, err = s.DB.Commit(ctx, changes); err == nil {
 			s.n.w.committed(changes, won)
 		}
 		return err
 	})
 	return at, won, err
+}
+
+// commitOf names a commit by what is in it.
+func commitOf(changes []ledger.Change) string {
+	name := []byte("commit")
+	for i := range changes {
+		h := &changes[i].History
+		name = fmt.Appendf(name, " %s %s", h.Event, h.Subject)
+		if h.Subject != h.Transfer {
+			name = fmt.Appendf(name, " of %s", h.Transfer)
+		}
+	}
+	return string(name)
 }
 
 func (s *seam) Load(ctx context.Context, ids []ledger.ID) (r []ledger.Record, err error) {
@@ -285,19 +301,51 @@ func (h hook) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	}
 	status := 0
 	for range times {
-		n := w.anyNode("event " + id)
-		if n == nil {
+		if status = w.deliver(id, body, r.Header.Get("Stripe-Signature")); status == 0 {
 			return nil, errBroken
 		}
-		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{
-			"Content-Type": "application/json", "Stripe-Signature": r.Header.Get("Stripe-Signature"),
-		})
-		w.driver.park(context.Background(), fmt.Sprintf("event %s answered %d", id, status))
-		if status == 200 {
-			w.acknowledged(id)
+	}
+	if w.troubled() && w.strikes("event lies", w.plan.LieEvent, id) {
+		if lie := w.lie("evt_lie" + strings.TrimPrefix(id, "evt_")); lie != nil {
+			w.deliver(eventID(lie), lie, signed(lie))
 		}
 	}
 	return &nethttp.Response{StatusCode: status, Body: nethttp.NoBody, Request: r}, nil
+}
+
+// deliver brings an event to a daemon.
+func (w *world) deliver(id string, body []byte, signature string) (status int) {
+	if n := w.anyNode("event " + id); n != nil {
+		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{"Content-Type": "application/json", "Stripe-Signature": signature})
+	}
+	w.driver.park(context.Background(), fmt.Sprintf("event %s answered %d", id, status))
+	if status == 200 {
+		w.acknowledged(id)
+	}
+	return status
+}
+
+// lie makes an event that says that Stripe holds an operation which it does not.
+func (w *world) lie(id string) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.orders {
+		o := w.orders[(i+len(id)+w.posts)%len(w.orders)]
+		if t := w.watch.Row(o.id); t != nil && t.StripeID == "" {
+			return fmt.Appendf(nil, `{"id":%q,"object":"event","type":"transfer.created","api_version":%q,"livemode":false,"created":%d,`+
+				`"data":{"object":{"id":"tr_that_is_not","object":"transfer","amount":%d,"metadata":{%q:%q}}}}`,
+				id, stripesim.APIVersion, time.Now().Unix(), t.Money.Amount, ledger.MetaOperation, o.id)
+		}
+	}
+	return nil
+}
+
+// signed signs an event as Stripe does.
+func signed(body []byte) string {
+	at := time.Now().Unix()
+	mac := hmac.New(sha256.New, []byte(webhookSecret))
+	fmt.Fprintf(mac, "%d.%s", at, body)
+	return fmt.Sprintf("t=%d,v1=%x", at, mac.Sum(nil))
 }
 
 // call brings a request to one of the daemon's handlers. A process that dies on the way

@@ -68,6 +68,7 @@ var simplifications = []func(plan) (plan, bool){
 	func(p plan) (plan, bool) { q := p; q.Slow = 0; return q, p.Slow > 0 },
 	func(p plan) (plan, bool) { q := p; q.LoseEvent = 0; return q, p.LoseEvent > 0 },
 	func(p plan) (plan, bool) { q := p; q.TwiceEvent = 0; return q, p.TwiceEvent > 0 },
+	func(p plan) (plan, bool) { q := p; q.LieEvent = 0; return q, p.LieEvent > 0 },
 	func(p plan) (plan, bool) { q := p; q.LoseAnswer = 0; return q, p.LoseAnswer > 0 },
 	func(p plan) (plan, bool) {
 		q := p

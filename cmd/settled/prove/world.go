@@ -36,6 +36,7 @@ type world struct {
 	db     *db.DB
 	sim    *stripesim.Sim
 	nodes  []*node // by slot; nil while there is none
+	every  []*node // all that were ever started
 	starts int
 	log    *slog.Logger
 	began  time.Time
@@ -204,6 +205,7 @@ func (w *world) story() {
 	w.sim.SetFaults(stripesim.None)
 	w.parts.Wait()
 	w.settle()
+	w.rest()
 	w.audit()
 	w.again()
 	w.close()
@@ -256,6 +258,25 @@ func (w *world) settle() {
 			return
 		}
 	}
+}
+
+// rest waits until every actor has found out that there is nothing to be done: of a transfer
+// that another daemon brought to its end it may be waiting for QUIET.
+func (w *world) rest() {
+	time.Sleep(time.Minute) // who has just answered is still putting things away
+	for began := time.Now(); time.Since(began) < 3*w.conf.Policy.Windows.Quiet && w.actors() > 0; {
+		time.Sleep(time.Hour)
+	}
+}
+
+// actors counts the transfers' actors that are alive.
+func (w *world) actors() (alive float64) {
+	for _, n := range w.nodes {
+		if n != nil {
+			alive += n.gauge("settled_actors_alive")
+		}
+	}
+	return alive
 }
 
 // left says what is still to be done.
