@@ -26,6 +26,17 @@ type Options struct {
 	LockWait time.Duration
 	// Log hears of what an operator should know (default: nobody does).
 	Log *slog.Logger
+	// Connector stands between database/sql and what makes its connections, of which SQLite has
+	// two (default: nothing does). Tests put faults there: see package faulty.
+	Connector func(driver.Connector) driver.Connector
+}
+
+// pool makes a pool of connections.
+func (o Options) pool(c driver.Connector) *sql.DB {
+	if o.Connector != nil {
+		c = o.Connector(c)
+	}
+	return sql.OpenDB(c)
 }
 
 // DB is an open database.

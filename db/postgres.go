@@ -53,7 +53,7 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "settled"
 	}
-	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(p.fit))
+	pool := opts.pool(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(p.fit)))
 	conns := opts.MaxConns
 	if conns <= 0 {
 		conns = 16

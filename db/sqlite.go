@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, path string, opts Options) (*DB, error) {
 			return nil, fmt.Errorf("open the database file %s: %w", path, err)
 		}
 	}
-	writer, err := openLite(path, opts.LockWait, url.Values{"_txlock": {"immediate"}, "_journal_mode": {"WAL"},
+	writer, err := openLite(path, opts, url.Values{"_txlock": {"immediate"}, "_journal_mode": {"WAL"},
 		// SQLite's default of 2 MB does not hold the inner pages of the indices of a large ledger.
 		"_pragma": {"cache_size(-32768)"}})
 	if err != nil {
@@ -73,7 +73,7 @@ func openSQLite(ctx context.Context, path string, opts Options) (*DB, error) {
 		return d, nil
 	}
 	// Readers see the last commit, and neither wait for the writer nor hold it up.
-	reader, err := openLite(path, opts.LockWait, url.Values{"_query_only": {"true"}})
+	reader, err := openLite(path, opts, url.Values{"_query_only": {"true"}})
 	if err != nil {
 		d.Close()
 		return nil, fmt.Errorf("open the database file %s: %w", path, err)
@@ -88,8 +88,8 @@ func openSQLite(ctx context.Context, path string, opts Options) (*DB, error) {
 	return d, nil
 }
 
-func openLite(path string, lockWait time.Duration, more url.Values) (*sql.DB, error) {
-	more.Set("_busy_timeout", fmt.Sprint(lockWait.Milliseconds()))
+func openLite(path string, opts Options, more url.Values) (*sql.DB, error) {
+	more.Set("_busy_timeout", fmt.Sprint(opts.LockWait.Milliseconds()))
 	more.Set("_synchronous", "FULL")
 	more.Set("_foreign_keys", "true")
 	more.Set("_dqs", "false")                    // "text" in double quotes is a name, never a string
@@ -99,7 +99,11 @@ func openLite(path string, lockWait time.Duration, more url.Values) (*sql.DB, er
 	if path == memory {
 		name = memory
 	}
-	return sql.Open("sqlite", name+"?"+more.Encode())
+	c, err := sqlite.NewConnector(name + "?" + more.Encode())
+	if err != nil {
+		return nil, err
+	}
+	return opts.pool(c), nil
 }
 
 // creating is held while a file is made. The file must be closed before SQLite opens it:

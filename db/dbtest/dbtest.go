@@ -109,9 +109,15 @@ func address(ctx context.Context) (string, error) {
 // PostgreSQL the test is skipped, or fails in CI.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
+	return NewServerIn(t, "")
+}
+
+// NewServerIn is [NewServer] below a directory of the test's: see [StartServer].
+func NewServerIn(t testing.TB, dir string) *Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	s, err := StartServer(ctx, "")
+	s, err := StartServer(ctx, dir)
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("no PostgreSQL: %v", err)
