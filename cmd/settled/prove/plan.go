@@ -20,6 +20,7 @@ type plan struct {
 
 	FailBefore, FailAfter float64 // a statement group that was not executed; one that was, and the answer lost
 	DieBefore, DieAfter   float64 // the process ends on either side of a commit or a call
+	FailInside, DieInside float64 // in the middle of a statement group
 	Slow                  float64 // something takes a while
 	LoseEvent, TwiceEvent float64 // on the way from Stripe
 	LieEvent              float64 // beside a true event a signed one comes that says what is not so
@@ -57,7 +58,8 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		Stops:      rng.IntN(3),
 		Troubled:   time.Duration(8+rng.IntN(40)) * time.Hour,
 		FailBefore: sometimes(0.4, 0.1), FailAfter: sometimes(0.5, 0.1),
-		DieBefore: sometimes(0.3, 0.01), DieAfter: sometimes(0.4, 0.01),
+		DieBefore: sometimes(0.3, 0.004), DieAfter: sometimes(0.4, 0.004),
+		FailInside: sometimes(0.3, 0.1), DieInside: sometimes(0.3, 0.004),
 		Slow:      sometimes(0.4, 0.05),
 		LoseEvent: sometimes(0.5, 0.9), TwiceEvent: sometimes(0.5, 0.5), LieEvent: sometimes(0.5, 0.3), LoseAnswer: sometimes(0.5, 0.3),
 		SkewJumps: rng.IntN(4) == 0,

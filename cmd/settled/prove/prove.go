@@ -111,7 +111,7 @@ func (p plan) String() string {
 		share float64
 	}{
 		{"statements fail", p.FailBefore}, {"acknowledgements are lost", p.FailAfter}, {"deaths before", p.DieBefore}, {"deaths after", p.DieAfter},
-		{"slow", p.Slow}, {"events lost", p.LoseEvent}, {"events doubled", p.TwiceEvent}, {"events lie", p.LieEvent}, {"answers lost", p.LoseAnswer},
+		{"statements fail inside", p.FailInside}, {"deaths inside", p.DieInside}, {"slow", p.Slow}, {"events lost", p.LoseEvent}, {"events doubled", p.TwiceEvent}, {"events lie", p.LieEvent}, {"answers lost", p.LoseAnswer},
 	} {
 		if x.share > 0 {
 			fmt.Fprintf(&b, ", %s %.1f %%", x.what, 100*x.share)

@@ -18,6 +18,7 @@ import (
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/dbtest/faulty"
 	"github.com/settled/settled/http"
 	"github.com/settled/settled/ledger"
 )
@@ -52,6 +53,20 @@ func (n *node) at(ctx context.Context, what string, do func() error) error {
 	case w.strikes("die before db", w.plan.DieBefore, name):
 		n.die("before " + what)
 		return errDead
+	case w.strikes("statement", w.plan.FailInside, name):
+		w.failing = 1 + w.chance.below(8, "which statement "+name)
+		err := do()
+		w.failing = 0
+		return err
+	case w.strikes("die inside db", w.plan.DieInside, name):
+		w.failing = 1 + w.chance.below(8, "which statement "+name)
+		w.dying = n
+		err := do()
+		w.failing, w.dying = 0, nil
+		if n.dead.Load() {
+			return errDead
+		}
+		return err
 	case w.strikes("db after", w.plan.FailAfter, name):
 		do()
 		return errOutage
@@ -61,6 +76,24 @@ func (n *node) at(ctx context.Context, what string, do func() error) error {
 		return errDead
 	}
 	return do()
+}
+
+// statement lets a statement of the database fail, or the process die at it: then none that
+// follows has an effect either.
+func (w *world) statement(p faulty.Point) faulty.Fault {
+	if w.failing == 0 || p.Call == faulty.Rollback || p.Call == faulty.Fetch || p.Call == faulty.Connect {
+		return faulty.None
+	}
+	if w.failing > 1 {
+		w.failing--
+		return faulty.None
+	}
+	if w.dying == nil {
+		w.failing = 0
+	} else {
+		w.dying.die("inside a transaction")
+	}
+	return faulty.Failed
 }
 
 func pause(ctx context.Context, d time.Duration) {

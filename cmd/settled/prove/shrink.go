@@ -65,6 +65,8 @@ var simplifications = []func(plan) (plan, bool){
 	func(p plan) (plan, bool) { q := p; q.FailAfter = 0; return q, p.FailAfter > 0 },
 	func(p plan) (plan, bool) { q := p; q.DieBefore = 0; return q, p.DieBefore > 0 },
 	func(p plan) (plan, bool) { q := p; q.DieAfter = 0; return q, p.DieAfter > 0 },
+	func(p plan) (plan, bool) { q := p; q.FailInside = 0; return q, p.FailInside > 0 },
+	func(p plan) (plan, bool) { q := p; q.DieInside = 0; return q, p.DieInside > 0 },
 	func(p plan) (plan, bool) { q := p; q.Slow = 0; return q, p.Slow > 0 },
 	func(p plan) (plan, bool) { q := p; q.LoseEvent = 0; return q, p.LoseEvent > 0 },
 	func(p plan) (plan, bool) { q := p; q.TwiceEvent = 0; return q, p.TwiceEvent > 0 },

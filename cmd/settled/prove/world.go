@@ -14,6 +14,7 @@ import (
 
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/dbtest/faulty"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )
@@ -43,6 +44,9 @@ type world struct {
 	calm   atomic.Bool
 	kills  atomic.Int64
 	ids    atomic.Uint64
+
+	failing int   // so many statements on, one fails; 0: none
+	dying   *node // and this process dies at it
 
 	parts sync.WaitGroup // what the world does beside its daemons
 
@@ -169,7 +173,7 @@ func (w *world) clock() time.Time {
 // open makes the world's database and its Stripe.
 func (w *world) open() (err error) {
 	ctx := context.Background()
-	if w.db, err = db.Open(ctx, "sqlite::memory:", db.Options{Now: w.clock}); err != nil {
+	if w.db, err = db.Open(ctx, "sqlite::memory:", db.Options{Now: w.clock, Connector: faulty.New(w.statement).Connector}); err != nil {
 		return err
 	}
 	if _, err = w.db.Migrate(ctx); err != nil {

@@ -151,6 +151,9 @@ type tx struct {
 
 func (t *tx) Commit() error {
 	err := t.conn.call(Point{Call: Commit}, t.real.Commit)
+	if err != nil && !t.conn.lost {
+		t.real.Rollback() // the connection goes on, and must not be in a transaction
+	}
 	t.conn.tx, t.conn.writes = false, false
 	return err
 }

@@ -49,8 +49,8 @@ type Point struct {
 // Fault is what goes wrong at a point.
 type Fault uint8
 
-// The faults. All but None lose the connection: its transaction is rolled back, unless the
-// call was its commit and was executed.
+// The faults. All but None and Failed lose the connection: its transaction is rolled back,
+// unless the call was its commit and was executed.
 const (
 	None Fault = iota
 	// Refused executes nothing; the error is the network's.
@@ -68,10 +68,15 @@ const (
 	DiesBefore
 	// DiesAfter is DiesBefore, once the call was executed.
 	DiesAfter
+	// Failed executes nothing, and the connection stays: the one of a database in memory has to.
+	// A commit that failed is a rollback.
+	Failed
 )
 
 // executes reports whether the call is made.
-func (f Fault) executes() bool { return f != Refused && f != RefusedBad && f != DiesBefore }
+func (f Fault) executes() bool {
+	return f != Refused && f != RefusedBad && f != DiesBefore && f != Failed
+}
 
 // fatal reports whether the process ends by it.
 func (f Fault) fatal() bool { return f == DiesBefore || f == DiesAfter }
@@ -157,7 +162,7 @@ func (f *Faults) at(p Point) (fault Fault, live bool) {
 func (f *Faults) run(p Point, call func() error) (lost bool, err error) {
 	fault, live := f.at(p)
 	if !live || !fault.executes() {
-		return true, fault.err()
+		return fault != Failed, fault.err()
 	}
 	err = call()
 	if fault == DiesAfter {
