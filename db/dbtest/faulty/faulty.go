@@ -78,9 +78,6 @@ func (f Fault) executes() bool {
 	return f != Refused && f != RefusedBad && f != DiesBefore && f != Failed
 }
 
-// fatal reports whether the process ends by it.
-func (f Fault) fatal() bool { return f == DiesBefore || f == DiesAfter }
-
 // errReset is what a process sees when a connection breaks.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
