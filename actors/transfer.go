@@ -268,9 +268,6 @@ func (t *transfer) proceed(c actor.Context) {
 	if t.sys.closing.Load() && step.Action != ledger.Rest {
 		return // what is unfinished stays as the ledger has it
 	}
-	if step.Action == ledger.Look && !t.looked.IsZero() && !t.looked.Before(step.At) {
-		step.At = t.looked.Add(t.readPause()) // it was done, in vain: not again at once
-	}
 	isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
 	switch {
 	case step.Action == ledger.Rest:
@@ -304,16 +301,6 @@ func (t *transfer) proceed(c actor.Context) {
 func (t *transfer) idlePause() time.Duration {
 	quiet := t.sys.conf.Policy.Windows.Quiet
 	return quiet + quiet>>16*time.Duration(ledger.Jitter(t.id, 0)>>16)
-}
-
-// readPause spaces reads that taught nothing.
-func (t *transfer) readPause() time.Duration {
-	op, kind := t.w.record.Transfer.Current()
-	b := t.sys.conf.Policy.Transfers.Backoff
-	if kind == ledger.MakeReversal {
-		b = t.sys.conf.Policy.Reversals.Backoff
-	}
-	return b.Wait(64, ledger.Jitter(op.ID, 64))
 }
 
 // wait arms the timer, and forgets all that the ledger knows as well.

@@ -121,12 +121,15 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 			Why: "The machine gave up: " + orElse(lastMessage(t), "no reason was recorded") + " Somebody must retry, reverse or cancel it."}
 	}
 	if op == nil {
-		panic(fmt.Sprintf("ledger: transfer %s is %s with nothing being driven", t.ID, t.State))
+		// No change leads here. A row that says so all the same is for people to read, and the
+		// audit to report; it must not be what nobody can look at.
+		return Step{Code: "nothing_driven", Mover: MoveOfPlatform,
+			Why: fmt.Sprintf("It is %s, but nothing of it is being driven: the row is not one that the ledger writes. Run the audit.", t.State)}
 	}
 	r := p.retry(kind)
 	switch op.State {
 	case Pending, FailedState:
-		return planSend(op, kind, d, p, r, now)
+		return planSend(op, kind, d, p, r, now, looked)
 	case Sending:
 		return Step{Action: NoteLost, Code: "sending", Why: "A call to Stripe is under way.", Mover: MoveOfStripe}
 	case Unresolved:
@@ -152,9 +155,9 @@ func planHeld(t *Transfer) Step {
 }
 
 // planSend plans an operation of which no send is open: try, wait, or give up.
-func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now time.Time) Step {
+func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked time.Time) Step {
 	if op.Epoch < p.Epoch {
-		return Step{Action: Look, At: p.quietAt(op).Add(1), Code: "new_epoch", Mover: MoveOfSettled, Decides: true,
+		return Step{Action: Look, At: latest(p.quietAt(op).Add(1), later(looked, r.Backoff, op.ID)), Code: "new_epoch", Mover: MoveOfSettled, Decides: true,
 			Why: "The database lost commits: it is looked up at Stripe before it goes on."}
 	}
 	if kind == MakeReversal && !r.Enabled {

@@ -71,6 +71,10 @@ func TestThePlan(t *testing.T) {
 		}
 		return step
 	}
+	newEpoch := func(s *story) *story {
+		s.p.Epoch, s.p.EpochSince = s.p.Epoch+1, s.now
+		return s
+	}
 	refusal := func(r Reaction) Answer {
 		return Answer{Row: "T", Verdict: Failed, Reaction: r, HTTPStatus: 400, Code: "code", Message: "because."}
 	}
@@ -260,6 +264,26 @@ func TestThePlan(t *testing.T) {
 		"reads in vain are spaced": func(s *story) {
 			s.sends().answers(storedError)
 			within(s, Plan(&s.x, s.digest(), s.p, s.now, s.now), s.now, time.Hour)
+		},
+		"under a new epoch as well, once it was quiet": func(s *story) {
+			newEpoch(s).passes(quiet + time.Minute)
+			within(s, Plan(&s.x, s.digest(), s.p, s.now, s.now), s.now, time.Hour)
+			step := Plan(&s.x, s.digest(), s.p, s.now, time.Time{})
+			if step.Action != Look || !step.Decides || step.At.After(s.now) {
+				s.Errorf("before the first read: %+v", step)
+			}
+		},
+		"and not before it was": func(s *story) {
+			newEpoch(s).passes(time.Minute)
+			step := Plan(&s.x, s.digest(), s.p, s.now, s.now)
+			if step.Action != Look || !step.At.Equal(s.p.EpochSince.Add(quiet+1)) {
+				s.Errorf("%+v", step)
+			}
+		},
+		"a row of which nothing is driven rests, and says so": func(s *story) {
+			s.sends().answers(paid).reverses(2, 0)
+			s.x.Reversals = nil // as only a hand in the database can leave it
+			plan(s, Rest, MoveOfPlatform, "nothing_driven")
 		},
 		"the last of them waits for QUIET to be over, and decides": func(s *story) {
 			s.sends().answers(storedError).passes(quiet - time.Minute)
