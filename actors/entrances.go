@@ -116,37 +116,64 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 	if err != nil {
 		return ledger.Record{}, fmt.Errorf("store the message: %w", s.unavailable(err))
 	}
-	if !fresh {
-		receipt, found, err := s.conf.Store.Receipt(ctx, m.ID)
-		switch {
-		case err != nil:
-			return ledger.Record{}, s.unavailable(err)
-		case found && receipt.Refusal != "":
-			return record, fmt.Errorf("%w: %s", ledger.ErrIllegalMove, receipt.Refusal)
-		case found:
-			return record, nil
+	for repeated := !fresh; ; repeated = true {
+		if repeated {
+			if receipt, found, err := s.receipt(ctx, m); err != nil || found {
+				return s.answered(ctx, m, receipt, err)
+			}
+		}
+		reply := make(chan injected, 1)
+		s.actors.Root.Send(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
+		select {
+		case r := <-reply:
+			if errors.Is(r.err, errStale) {
+				continue // the transfer has moved on, or the message has acted elsewhere
+			}
+			return s.conclude(ctx, m, r)
+		case <-ctx.Done():
+			return ledger.Record{}, fmt.Errorf("%w: the transfer's actor did not answer in time", ledger.ErrUnavailable)
+		case <-s.stopped:
+			return ledger.Record{}, errStopping
 		}
 	}
-	reply := make(chan injected, 1)
-	s.actors.Root.Send(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
-	select {
-	case r := <-reply:
-		if errors.Is(r.err, ledger.ErrUnavailable) {
-			return ledger.Record{}, r.err // not an end: asking again may act
-		}
-		receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.State}
-		if r.err != nil {
-			receipt.Refusal = r.err.Error()
-		}
-		if err := s.conf.Store.StoreReceipt(ctx, receipt); err != nil {
-			s.log.Warn("what became of a message could not be stored", "message", m.ID, "err", err)
-		}
-		return r.record, r.err
-	case <-ctx.Done():
-		return ledger.Record{}, fmt.Errorf("%w: the transfer's actor did not answer in time", ledger.ErrUnavailable)
-	case <-s.stopped:
-		return ledger.Record{}, errStopping
+}
+
+// conclude ends a message by what its actor says. What it did carries its receipt; what it did
+// not do, and why, is stored here.
+func (s *System) conclude(ctx context.Context, m ledger.Message, r injected) (ledger.Record, error) {
+	receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.State}
+	switch {
+	case r.err == nil && r.acted:
+		return r.record, nil
+	case r.err != nil && !receipt.Refuse(r.err):
+		return ledger.Record{}, r.err // not an end: asking again may act
 	}
+	if err := s.conf.Store.StoreReceipt(ctx, receipt); err != nil {
+		s.log.Warn("what became of a message could not be stored", "message", m.ID, "err", err)
+	} else if r.err != nil {
+		// Another node may have acted on the same message meanwhile: the first receipt stands.
+		if first, found, err := s.receipt(ctx, m); err == nil && found && first.Refusal == "" {
+			return s.answered(ctx, m, first, nil)
+		}
+	}
+	return r.record, r.err
+}
+
+func (s *System) receipt(ctx context.Context, m ledger.Message) (ledger.Receipt, bool, error) {
+	r, found, err := s.conf.Store.Receipt(ctx, m.ID)
+	return r, found, s.unavailable(err)
+}
+
+// answered answers a message by its receipt, with the transfer as it is now.
+func (s *System) answered(ctx context.Context, m ledger.Message, r ledger.Receipt, err error) (ledger.Record, error) {
+	if err != nil {
+		return ledger.Record{}, err
+	}
+	record, err := s.record(ctx, m.Transfer)
+	if err != nil {
+		return ledger.Record{}, err
+	}
+	return record, r.Err()
 }
 
 func (s *System) record(ctx context.Context, id ledger.ID) (ledger.Record, error) {

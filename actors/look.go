@@ -247,7 +247,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 	expected := op.State.Open() || op.Epoch < t.sys.conf.Policy.Epoch
 	before := t.w.record.Transfer.State
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
-		if errors.Is(err, errStale) {
+		if errors.Is(err, errStale) && l.order == nil {
 			t.w.later = append(l.purpose(), t.w.later...)
 			return
 		}
@@ -257,7 +257,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 			t.applied(c, l)
 		}
 		if l.order != nil {
-			l.order.answer(injected{before: before, record: t.w.record, err: err})
+			l.order.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,6 +31,7 @@ func (m *inject) answer(r injected) {
 type injected struct {
 	before ledger.State
 	record ledger.Record
+	acted  bool // in a commit, which has the message's receipt
 	err    error
 }
 
@@ -79,11 +79,7 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	}
 	before := x.State
 	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
-		if errors.Is(err, errStale) {
-			t.w.later = append([]any{m}, t.w.later...)
-			return
-		}
-		m.answer(injected{before: before, record: t.w.record, err: err})
+		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 	})
 }
 
@@ -123,11 +119,7 @@ func (t *transfer) decide(c actor.Context, m *inject) {
 	}
 	before := x.State
 	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
-		if errors.Is(err, errStale) {
-			t.w.later = append([]any{*m}, t.w.later...)
-			return
-		}
-		m.answer(injected{before: before, record: t.w.record, err: err})
+		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 	})
 }
 

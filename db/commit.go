@@ -18,7 +18,8 @@ import (
 //
 // A creation (version 1) loses when its ID or reference is taken; any other change when the
 // transfer is not at the version before. Of two changes of one transfer in a call the later
-// loses. A row that the database refuses fails the whole call, with an error for which
+// loses. A change by a message (History.By) stores the message's receipt, and loses when the
+// message has one. A row that the database refuses fails the whole call, with an error for which
 // [Transient] is false; nothing is stored then.
 //
 // After a transient error the outcome is unknown. The same changes may be committed again:
@@ -36,7 +37,11 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		for i := range changes {
 			changes[i].Stamp(at)
 		}
-		if err := d.guard(ctx, tx, changes, won); err != nil {
+		spent, err := d.spent(ctx, tx, changes)
+		if err != nil {
+			return err
+		}
+		if err := d.guard(ctx, tx, changes, spent, won); err != nil {
 			return err
 		}
 		return d.record(ctx, tx, changes, won)
@@ -48,13 +53,13 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 }
 
 // guard stores the transfers, and finds who won.
-func (d *DB) guard(ctx context.Context, tx bun.Tx, changes []ledger.Change, won []bool) error {
+func (d *DB) guard(ctx context.Context, tx bun.Tx, changes []ledger.Change, spent map[int]bool, won []bool) error {
 	var created, changed []int // indices into changes
 	first := make(map[ledger.ID]bool, len(changes))
 	for i := range changes {
 		t := &changes[i].After
 		switch {
-		case first[t.ID]:
+		case first[t.ID], spent[i]:
 			continue
 		case t.Version == 1:
 			created = append(created, i)
@@ -97,6 +102,9 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 			continue
 		}
 		c := &changes[i]
+		if err := d.acted(ctx, tx, c); err != nil {
+			return err
+		}
 		for _, no := range c.Touched {
 			reversals = append(reversals, toReversalRow(c.After.ID, no, &c.After.Reversals[no]))
 		}

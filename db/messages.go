@@ -30,6 +30,8 @@ type messageRow struct {
 	ActedAfter  ledger.State `bun:"acted_after,nullzero"`
 	Refusal     string       `bun:"refusal,nullzero"`
 	DoneAt      instant      `bun:"done_at"`
+
+	RefusalClass ledger.RefusalClass `bun:"refusal_class,nullzero"`
 }
 
 // StoreMessage records an injected message, and the state it was sent in view of, before it
@@ -52,11 +54,11 @@ func (d *DB) StoreMessage(ctx context.Context, m ledger.Message, before ledger.S
 
 // StoreReceipt records what became of a message, once: a second receipt changes nothing.
 func (d *DB) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
-	if err := checkTexts("before", string(r.Before), "after", string(r.After), "refusal", r.Refusal); err != nil {
+	if err := checkTexts("before", string(r.Before), "after", string(r.After), "refusal", r.Refusal, "class", string(r.Class)); err != nil {
 		return err
 	}
-	row := messageRow{ID: r.Message, ActedBefore: r.Before, ActedAfter: r.After, Refusal: r.Refusal}
-	res, err := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal").
+	row := messageRow{ID: r.Message, ActedBefore: r.Before, ActedAfter: r.After, Refusal: r.Refusal, RefusalClass: r.Class}
+	res, err := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal", "refusal_class").
 		Set("done_at = ?", d.now()).WherePK().Where("done_at IS NULL").Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store the receipt of message %s: %w", r.Message, err)
@@ -80,7 +82,58 @@ func (d *DB) Receipt(ctx context.Context, id ledger.ID) (ledger.Receipt, bool, e
 	case err != nil:
 		return ledger.Receipt{}, false, fmt.Errorf("read the receipt of message %s: %w", id, err)
 	}
-	return ledger.Receipt{Message: row.ID, Before: row.ActedBefore, After: row.ActedAfter, Refusal: row.Refusal}, true, nil
+	return ledger.Receipt{Message: row.ID, Before: row.ActedBefore, After: row.ActedAfter, Refusal: row.Refusal, Class: row.RefusalClass}, true, nil
+}
+
+// spent finds the changes whose message has its receipt already, and so acted or was refused;
+// of two changes by one message the later is spent as well. The messages stay locked until the
+// transaction ends, so no other can act on one meanwhile.
+func (d *DB) spent(ctx context.Context, tx bun.Tx, changes []ledger.Change) (map[int]bool, error) {
+	var ids []ledger.ID
+	by := make(map[ledger.ID]int)
+	spent := make(map[int]bool)
+	for i := range changes {
+		id := changes[i].History.By.Message
+		if id == (ledger.ID{}) {
+			continue
+		}
+		if _, twice := by[id]; twice {
+			spent[i] = true
+			continue
+		}
+		ids, by[id] = append(ids, id), i
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []messageRow
+	q := tx.NewSelect().Model(&rows).Column("id", "done_at").Where("id IN (?)", bun.List(ids)).OrderExpr("id")
+	if d.Dialect() == "postgres" { // SQLite has one writer at a time
+		q = q.For("UPDATE")
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, fmt.Errorf("read the receipts of %d messages: %w", len(ids), err)
+	}
+	for _, r := range rows {
+		if !r.DoneAt.IsZero() {
+			spent[by[r.ID]] = true
+		}
+	}
+	return spent, nil
+}
+
+// acted stores the receipt of the message that a change follows, if any.
+func (d *DB) acted(ctx context.Context, tx bun.Tx, c *ledger.Change) error {
+	id := c.History.By.Message
+	if id == (ledger.ID{}) {
+		return nil
+	}
+	_, err := tx.NewUpdate().Model(&messageRow{ID: id, ActedBefore: c.Was, ActedAfter: c.After.State, DoneAt: toInstant(c.History.At)}).
+		Column("acted_before", "acted_after", "done_at").WherePK().Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("store the receipt of message %s: %w", id, err)
+	}
+	return nil
 }
 
 // one reports whether a statement touched its row.

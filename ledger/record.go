@@ -126,14 +126,6 @@ func (m Message) Check(now time.Time) error {
 	return wrong
 }
 
-// Receipt is what became of a message: stored once, when it has acted or was refused.
-type Receipt struct {
-	Message ID
-	Before  State
-	After   State
-	Refusal string // empty when it acted
-}
-
 // Filter selects transfers for a list; zero fields select all.
 type Filter struct {
 	Status        State

@@ -94,6 +94,7 @@ type History struct {
 // Change is one step, to be committed as a whole: guarded by Version-1, with its history row
 // and postings. Version 1 is a creation.
 type Change struct {
+	Was      State // the transfer's own state before; empty: it is created
 	After    Transfer
 	Touched  []int // indices into After.Reversals of the rows that are new or changed
 	Begins   bool  // the subject's generation begins: FirstSentAt becomes the database's clock
