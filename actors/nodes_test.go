@@ -1,12 +1,16 @@
 package actors_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/settled/settled/actors"
 	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/db"
 	"github.com/settled/settled/ledger"
 )
 
@@ -104,6 +108,68 @@ func TestAnActorThatWaitsForAPersonHearsOfItThoughTheyToldAnotherDaemon(t *testi
 		w.passes(2*w.policy.Windows.Quiet + time.Minute)
 		if alive := w.count("actors_alive"); alive != 0 || other.system.Live(w.Context(), id).Alive {
 			w.Errorf("%v actors are left", alive)
+		}
+	})
+}
+
+// A daemon that runs while another learns that the database lost commits has planned by what
+// was lost. It sends nothing more, and ends; after a new start what is open rests for QUIET.
+func TestADaemonBehindTheEpochSendsNothingAndEnds(t *testing.T) {
+	ctx := context.Background()
+	inEmptyWorld(t, stripesim.Config{}, func(w *world) {
+		// own is a daemon with a connection and an epoch of its own, as a process has.
+		own := func() *node {
+			d, err := db.Open(ctx, "sqlite:"+w.path, db.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.closes = append(w.closes, d.Close)
+			epoch, since, _, err := d.Epoch(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.policy.Epoch, w.policy.EpochSince = epoch, since
+			return w.start(func(c *actors.Config) { c.Store = d })
+		}
+		a := own()
+		w.node = a
+		id := w.one()
+		w.becomes(id, ledger.Completed)
+		late := held(w) // ordered under the old epoch, due after the new one began
+		if _, err := w.db.RaiseEpoch(ctx); err != nil {
+			t.Fatal(err)
+		}
+		b := own()
+		w.passes(time.Minute)
+		posts := len(w.posts)
+
+		m := ledger.Message{Type: ledger.MessageRelease}
+		if _, err := a.inject(late, m); !errors.Is(err, ledger.ErrUnavailable) {
+			t.Errorf("a message to the daemon that is behind: %v", err)
+		}
+		select {
+		case err := <-a.system.Failed():
+			if !errors.Is(err, ledger.ErrNewEpoch) {
+				t.Errorf("it ended because of %v", err)
+			}
+		default:
+			t.Error("it goes on")
+		}
+		if err := a.system.Ready(ctx); err == nil {
+			t.Error("it is ready")
+		}
+		a.stop()
+		if len(w.posts) != posts || w.transfer(late).State != ledger.Held {
+			t.Errorf("%d calls were made, and it is %s", len(w.posts)-posts, w.transfer(late).State)
+		}
+
+		// The other goes on: what was ordered before rests, is looked up, and is sent by new keys.
+		w.node = b
+		raised := w.policy.EpochSince
+		w.says(late, m)
+		w.becomes(late, ledger.Completed)
+		if last := w.posts[len(w.posts)-1]; len(w.posts) != posts+1 || last.at.Before(raised.Add(w.policy.Windows.Quiet)) || last.key != ledger.Key(late, 2, 1) {
+			t.Errorf("%d calls; the last %s after the epoch began, under %s", len(w.posts)-posts, last.at.Sub(raised), last.key)
 		}
 	})
 }

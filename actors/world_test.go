@@ -33,6 +33,8 @@ import (
 type world struct {
 	*testing.T
 	db     *db.DB
+	path   string // of its file
+	closes []func() error
 	sim    *stripesim.Sim
 	policy ledger.Policy
 	node   *node   // the daemon that most tests talk to
@@ -87,13 +89,18 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 	t.Helper()
 	path := t.TempDir() + "/ledger.db"
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, policy: realPolicy()}
+		w := &world{T: t, policy: realPolicy(), path: path}
 		ctx := context.Background()
 		var err error
 		if w.db, err = db.Open(ctx, "sqlite:"+path, db.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		defer w.db.Close()
+		defer func() {
+			for _, end := range w.closes {
+				end()
+			}
+		}()
 		if _, err := w.db.Migrate(ctx); err != nil {
 			t.Fatal(err)
 		}

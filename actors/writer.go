@@ -55,10 +55,18 @@ func (s *System) write(items []commit) {
 			s.outage.Store(nil)
 			return
 		}
-		if s.outage.Swap(&err) == nil {
+		first := s.outage.Swap(&err) == nil
+		behind := errors.Is(err, ledger.ErrNewEpoch)
+		switch {
+		case behind:
+			// No waiting mends this, only a new start: it learns the epoch, and looks up at
+			// Stripe what was open. To go on in this process would be to change the policy
+			// under actors that planned by the old one.
+			s.fail(err)
+		case first:
 			s.log.Error("the ledger cannot be reached; waiting for it", "err", err)
 		}
-		if !s.pause(wait) {
+		if behind || !s.pause(wait) {
 			for _, it := range items {
 				it.done(committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)})
 			}
@@ -91,7 +99,7 @@ func (s *System) commitAll(items []commit, retried bool) error {
 	case err == nil:
 		s.metrics.batch.Observe(float64(n))
 		s.metrics.commitSeconds.Observe(time.Since(began).Seconds())
-	case s.transient(err):
+	case s.transient(err), errors.Is(err, ledger.ErrNewEpoch):
 		return err
 	case len(items) > 1:
 		half := len(items) / 2

@@ -22,6 +22,9 @@ import (
 // message has one. A row that the database refuses fails the whole call, with an error for which
 // [Transient] is false; nothing is stored then.
 //
+// It is [ledger.ErrNewEpoch], and stores nothing, when the ledger's epoch is not the one that
+// this process goes by.
+//
 // After a transient error the outcome is unknown. The same changes may be committed again:
 // they win, or lose, to themselves at worst; a loser reads what is stored.
 func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
@@ -31,8 +34,8 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
 	err = d.change(ctx, func(tx bun.Tx) error {
-		if at, err = d.clock(ctx, tx.Tx); err != nil {
-			return fmt.Errorf("read the clock: %w", err)
+		if at, err = d.abreast(ctx, tx); err != nil {
+			return err
 		}
 		for i := range changes {
 			changes[i].Stamp(at)

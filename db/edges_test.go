@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/settled/settled/db/dbtest"
 	"github.com/settled/settled/ledger"
 )
 
@@ -274,6 +275,38 @@ func TestEpochBeforeItsTime(t *testing.T) {
 		if epoch, since, raised, err := d.Epoch(t.Context()); err != nil || epoch != 2 || raised || since.IsZero() {
 			t.Fatal(epoch, since, raised, err)
 		}
+	})
+}
+
+// A process that goes by an epoch writes nothing once another has raised it.
+func TestAProcessBehindTheEpochWritesNothing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		d, other := open(t, url), open(t, url)
+		for _, x := range []*DB{d, other} {
+			if _, _, _, err := x.Epoch(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x := commit(t, d, accept(anOrder()), nil)
+		if _, err := other.RaiseEpoch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		send, err := x.Begin(policy(), x.CreatedAt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, _, err := d.Commit(t.Context(), []ledger.Change{send}); !errors.Is(err, ledger.ErrNewEpoch) || !Transient(err) {
+				t.Fatalf("a send of the old epoch: %v", err)
+			}
+		}
+		if got := load(t, d, x.ID).Transfer; got.Version != x.Version {
+			t.Errorf("it was written: %s", got.State)
+		}
+		if epoch, _, _, err := d.Epoch(t.Context()); err != nil || epoch != 2 {
+			t.Fatal(epoch, err)
+		}
+		commit(t, d, accept(anOrder()), nil)
 	})
 }
 

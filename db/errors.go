@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/settled/settled/ledger"
 )
 
 // What callers decide on.
@@ -48,8 +50,8 @@ func Transient(err error) bool {
 		return transientPostgres(pg.Code)
 	case errors.As(err, &lite):
 		return transientSQLite(lite.Code())
-	case errors.Is(err, errUnfit):
-		return true
+	case errors.Is(err, errUnfit), errors.Is(err, ledger.ErrNewEpoch):
+		return true // to whoever asks again after a new start
 	case errors.As(err, &connect), errors.As(err, &network), pgconn.SafeToRetry(err), pgconn.Timeout(err):
 		return true
 	}

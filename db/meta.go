@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/ledger"
 )
 
 // What the ledger knows of itself. The values are texts.
@@ -30,12 +32,17 @@ type metaRow struct {
 // may have lost commits (restored, failed over, copied) begins a new one here: raised is true
 // for the one process that saw it first. Only PostgreSQL shows it; a restored SQLite file must
 // be told: see [DB.RaiseEpoch].
+//
+// From then on this process goes by that epoch: once another process has raised it, or a new
+// connection finds another copy of the data, [DB.Commit] is [ledger.ErrNewEpoch] until Epoch is
+// asked again.
 func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool, err error) {
+	var identity string
 	err = d.change(ctx, func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
 			return err
 		}
-		raised, err = d.recognize(ctx, tx)
+		identity, raised, err = d.recognize(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -49,39 +56,62 @@ func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool
 	if err != nil {
 		return 0, time.Time{}, false, fmt.Errorf("read the ledger's epoch: %w", err)
 	}
+	d.epoch.Store(int64(epoch))
+	if identity != "" {
+		d.know(identity)
+	}
 	return epoch, since, raised, nil
+}
+
+// abreast reads the clock of a transaction that writes, and refuses one of a process that has
+// not heard of the newest epoch: it would send, deny and prove by what the database has lost.
+func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
+	known := d.epoch.Load()
+	if known == 0 {
+		at, err = d.clock(ctx, tx.Tx)
+	} else {
+		var epoch string
+		at, epoch, err = d.clockAndEpoch(ctx, tx.Tx)
+		if err == nil && (epoch != strconv.FormatInt(known, 10) || d.moved()) {
+			return at, fmt.Errorf("%w: it goes by epoch %d", ledger.ErrNewEpoch, known)
+		}
+	}
+	if err != nil {
+		return at, fmt.Errorf("read the clock: %w", err)
+	}
+	return at, nil
 }
 
 // recognize reports that this is not the copy of the data that the ledger knows, and makes it
 // the one it knows.
-func (d *DB) recognize(ctx context.Context, tx bun.Tx) (other bool, err error) {
+func (d *DB) recognize(ctx context.Context, tx bun.Tx) (identity string, other bool, err error) {
 	// In a savepoint, so that a refused question does not end the transaction.
-	var identity string
 	asked := tx.RunInTx(ctx, nil, func(ctx context.Context, inner bun.Tx) error {
 		identity, err = d.identity(ctx, inner)
 		return err
 	})
 	if asked != nil {
 		if Transient(asked) {
-			return false, asked
+			return "", false, asked
 		}
 		d.log.Warn("the database does not tell whether it was restored or failed over: raise the epoch by hand after either", "error", asked)
-		return false, nil
+		return "", false, nil
 	}
 	if identity == "" {
-		return false, nil
+		return "", false, nil
 	}
 	if err := settle(ctx, tx, metaIdentity, identity); err != nil {
-		return false, err
+		return "", false, err
 	}
 	// Of processes that see the change at once, this update has one winner; the others wait
 	// for it, and then find nothing to do.
 	res, err := tx.NewUpdate().Model(&metaRow{Value: identity}).Column("value").
 		Where("key = ?", metaIdentity).Where("value <> ?", identity).Exec(ctx)
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
-	return one(res)
+	other, err = one(res)
+	return identity, other, err
 }
 
 // RaiseEpoch begins a new epoch, as must be done after an SQLite file was restored from a copy.

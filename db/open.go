@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -46,6 +47,7 @@ type DB struct {
 	write  *bun.DB
 	read   *bun.DB // the same as write where that is as good
 	log    *slog.Logger
+	epoch  atomic.Int64 // that this process goes by; 0: it did not ask
 }
 
 // engine is where the two databases differ.
@@ -71,6 +73,12 @@ type engine interface {
 	// identity names this copy of the data; it changes when commits may have been lost. It is
 	// empty when that cannot be told.
 	identity(context.Context, bun.Tx) (string, error)
+	// know makes it the one that connections are expected to find; moved reports that one
+	// found another.
+	know(identity string)
+	moved() bool
+	// clockAndEpoch reads both, and keeps the epoch from being raised until the transaction ends.
+	clockAndEpoch(context.Context, querier) (at time.Time, epoch string, err error)
 	close()
 }
 

@@ -323,11 +323,18 @@ func TestARecoveredServerBeginsAnEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	commit(t, d, accept(anOrder()), nil)
 	if err := s.Recover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Ping(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	// A process that lived through it must not write by what it knows, also when none has
+	// raised the epoch yet.
+	late := accept(anOrder())
+	if _, _, err := d.Commit(t.Context(), []ledger.Change{late}); !errors.Is(err, ledger.ErrNewEpoch) {
+		t.Fatalf("a commit into another copy of the data: %v", err)
 	}
 	epoch, since, raised, err := d.Epoch(t.Context())
 	if err != nil || epoch != 2 || !raised || since.IsZero() {
@@ -340,6 +347,7 @@ func TestARecoveredServerBeginsAnEpoch(t *testing.T) {
 	if got := load(t, d, x.ID).Transfer; got.State != ledger.Completed {
 		t.Errorf("it is %s", got.State)
 	}
+	commit(t, d, late, nil)
 }
 
 // Backends that are killed in the middle leave all of a commit, or nothing.

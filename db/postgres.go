@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,9 @@ var errUnfit = errors.New("PostgreSQL is not fit to keep a ledger")
 type postgres struct {
 	grouped pgx.QueryExecMode // of the statements with array parameters
 	log     *slog.Logger
+
+	known     atomic.Pointer[string] // the identity that the epoch in use belongs to
+	elsewhere atomic.Bool            // a connection found another
 }
 
 func openPostgres(ctx context.Context, address string, opts Options) (*DB, error) {
@@ -113,8 +117,25 @@ func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
 	case standby:
 		return fmt.Errorf("%w: it is a standby; connect to the primary", errUnfit)
 	}
+	// No connection outlives a failover or a restore, so looking at each new one is enough.
+	if known := p.known.Load(); known != nil {
+		var system, timeline, table string
+		if err := c.QueryRow(ctx, identityText).Scan(&system, &timeline, &table); err != nil {
+			return err
+		}
+		if system+"/"+timeline+"/"+table != *known {
+			p.elsewhere.Store(true)
+		}
+	}
 	return nil
 }
+
+func (p *postgres) know(identity string) {
+	p.known.Store(&identity)
+	p.elsewhere.Store(false)
+}
+
+func (p *postgres) moved() bool { return p.elsewhere.Load() }
 
 func (*postgres) Dialect() string { return "postgres" }
 func (*postgres) close()          {}
@@ -129,6 +150,11 @@ func (*postgres) clock(ctx context.Context, q querier) (time.Time, error) {
 	var at time.Time
 	err := q.QueryRowContext(ctx, "SELECT now()").Scan(&at)
 	return at.UTC(), err
+}
+
+func (*postgres) clockAndEpoch(ctx context.Context, q querier) (at time.Time, epoch string, err error) {
+	err = q.QueryRowContext(ctx, "SELECT now(), value FROM meta WHERE key = 'epoch' FOR SHARE").Scan(&at, &epoch)
+	return at.UTC(), epoch, err
 }
 
 func (*postgres) lockMigrations(ctx context.Context, tx bun.Tx) error {
@@ -149,13 +175,14 @@ func (*postgres) hasTable(ctx context.Context, q bun.IDB, name string) (bool, er
 // because pg_control_checkpoint() tells the new one only after the next checkpoint.
 func (p *postgres) identity(ctx context.Context, tx bun.Tx) (string, error) {
 	var system, timeline, table string
-	err := tx.NewRaw(`SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 'meta'::regclass::oid::text
-		FROM pg_control_system()`).Scan(ctx, &system, &timeline, &table)
+	err := tx.NewRaw(identityText).Scan(ctx, &system, &timeline, &table)
 	if err != nil {
 		return "", err
 	}
 	return system + "/" + timeline + "/" + table, nil
 }
+
+const identityText = `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 'meta'::regclass::oid::text FROM pg_control_system()`
 
 // unnest is the rows as a table: one array parameter for each column.
 func (s sheet) unnest() string {

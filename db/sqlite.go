@@ -209,6 +209,14 @@ func (l *lite) clock(context.Context, querier) (time.Time, error) {
 	return l.clockNow().UTC().Truncate(instantGrain), nil
 }
 
+// clockAndEpoch need not lock: every transaction of the writer excludes all others.
+func (l *lite) clockAndEpoch(ctx context.Context, q querier) (at time.Time, epoch string, err error) {
+	if at, err = l.clock(ctx, q); err == nil {
+		err = q.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&epoch)
+	}
+	return at, epoch, err
+}
+
 // lockMigrations has nothing to do: every transaction of the writer begins IMMEDIATE.
 func (*lite) lockMigrations(context.Context, bun.Tx) error { return nil }
 
@@ -220,6 +228,8 @@ func (*lite) hasTable(ctx context.Context, q bun.IDB, name string) (bool, error)
 
 // identity is empty: a restored file looks like any other. See [DB.RaiseEpoch].
 func (*lite) identity(context.Context, bun.Tx) (string, error) { return "", nil }
+func (*lite) know(string)                                      {}
+func (*lite) moved() bool                                      { return false }
 
 func (*lite) insertText(s sheet, onConflict string) string {
 	return strings.TrimSuffix("INSERT INTO "+s.table+" ("+strings.Join(s.names(), ", ")+") VALUES (?"+

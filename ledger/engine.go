@@ -12,6 +12,9 @@ var (
 	// ErrUnavailable reports that the ledger cannot be reached, or that no answer came in
 	// time: nothing is known to have happened, and asking again is safe.
 	ErrUnavailable = errors.New("the ledger cannot be reached at the moment")
+	// ErrNewEpoch reports that the ledger is in a later epoch than this process knows of: its
+	// database lost commits. Nothing is written any more; a new start learns the epoch.
+	ErrNewEpoch = errors.New("the ledger began a new epoch since this process started: it must start again")
 )
 
 // Acceptance is what became of one order.
