@@ -292,6 +292,9 @@ func (w *world) hold() {
 		if row.Versions != x.Version || row.LastStatus != x.State || row.Unbalanced != 0 {
 			w.Errorf("%s: %d rows for version %d, %s for %s, %d unbalanced", x.ID, row.Versions, x.Version, row.LastStatus, x.State, row.Unbalanced)
 		}
+		if row.Broken != nil {
+			w.Errorf("%s: %s", x.ID, row.Broken)
+		}
 		for account, sum := range x.Books() {
 			if row.Books[account] != sum {
 				w.Errorf("%s: %s holds %d, and the states say %d", x.ID, account, row.Books[account], sum)

@@ -30,7 +30,10 @@ func (d *DB) AuditPage(ctx context.Context, after ledger.ID, limit int) (page []
 		if err := addBooks(ctx, tx, index, ids); err != nil {
 			return err
 		}
-		return addVersions(ctx, tx, index, ids)
+		if err := addVersions(ctx, tx, index, ids); err != nil {
+			return err
+		}
+		return addChains(ctx, tx, index, ids)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read a page to audit: %w", err)
@@ -90,6 +93,41 @@ func addVersions(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Aud
 	for _, r := range rows {
 		a := index[r.TransferID]
 		a.Versions, a.LastStatus = r.Versions, r.Status
+	}
+	return nil
+}
+
+// addChains reads all of each transfer's history, and finds where one does not hang together.
+func addChains(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+	var rows []historyRow
+	if err := tx.NewSelect().Model(&rows).Where("transfer_id IN (?)", bun.List(ids)).OrderExpr("transfer_id, version").Scan(ctx); err != nil {
+		return fmt.Errorf("read history: %w", err)
+	}
+	var entries []postingRow
+	if err := tx.NewSelect().Model(&entries).Where("transfer_id IN (?)", bun.List(ids)).OrderExpr("transfer_id, version, no").Scan(ctx); err != nil {
+		return fmt.Errorf("read postings: %w", err)
+	}
+	postings := make(map[ledger.ID]map[int64][]ledger.Posting, len(ids))
+	for i := range entries {
+		e := &entries[i]
+		if postings[e.TransferID] == nil {
+			postings[e.TransferID] = make(map[int64][]ledger.Posting)
+		}
+		postings[e.TransferID][e.Version] = append(postings[e.TransferID][e.Version], e.posting().Posting)
+	}
+	history := make(map[ledger.ID][]ledger.History, len(ids))
+	for i := range rows {
+		h, err := rows[i].history()
+		if err != nil { // written by no program of ours
+			index[rows[i].TransferID].Broken = err
+			continue
+		}
+		history[h.Transfer] = append(history[h.Transfer], h)
+	}
+	for _, id := range ids {
+		if r := index[id]; r.Broken == nil {
+			r.Broken = r.Transfer.CheckChain(history[id], postings[id])
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type transferRow struct {
 	HeldBy         ledger.HoldSource `bun:"held_by"`
 	HeldUntil      instant           `bun:"held_until"`
 	AmountReversed int64             `bun:"amount_reversed"`
+	Chain          string            `bun:"chain,nullzero"`
 
 	Reference         string          `bun:"reference"`
 	OrderHash         string          `bun:"order_hash"`
@@ -46,7 +47,7 @@ type transferRow struct {
 // transferChanges lists the columns of a transfer that a change may write; its guard is the
 // version.
 var transferChanges = []string{"id", "version", "state", "since", "epoch", "generation", "request_hash", "first_sent_at",
-	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "held_until", "amount_reversed"}
+	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "held_until", "amount_reversed", "chain"}
 
 // changedTransfer fills the columns that a change may write.
 func changedTransfer(t *ledger.Transfer) transferRow {
@@ -55,7 +56,7 @@ func changedTransfer(t *ledger.Transfer) transferRow {
 		Epoch: int64(t.Epoch), Generation: int64(t.Generation), RequestHash: t.RequestHash,
 		FirstSentAt: toInstant(t.FirstSentAt), OpenSends: int64(t.OpenSends), StripeID: t.StripeID,
 		ErrorCode: t.ErrorCode, ErrorMessage: t.ErrorMessage,
-		HeldBy: t.HeldBy, HeldUntil: toInstant(t.HeldUntil), AmountReversed: t.AmountReversed,
+		HeldBy: t.HeldBy, HeldUntil: toInstant(t.HeldUntil), AmountReversed: t.AmountReversed, Chain: t.Chain,
 	}
 }
 
@@ -92,7 +93,7 @@ func (r *transferRow) transfer() (ledger.Transfer, error) {
 			NotBefore: r.NotBefore.time(),
 		},
 		Version: r.Version, HeldBy: r.HeldBy, HeldUntil: r.HeldUntil.time(),
-		AmountReversed: r.AmountReversed, CreatedAt: r.CreatedAt.time(),
+		AmountReversed: r.AmountReversed, Chain: r.Chain, CreatedAt: r.CreatedAt.time(),
 	}
 	if r.Metadata != "" {
 		if err := json.Unmarshal([]byte(r.Metadata), &t.Metadata); err != nil {
@@ -188,6 +189,7 @@ type historyRow struct {
 	Principal  string       `bun:"principal,nullzero"`
 	Reason     string       `bun:"reason,nullzero"`
 	Detail     string       `bun:"detail,nullzero"`
+	Chain      string       `bun:"chain,nullzero"`
 }
 
 func toHistoryRow(h *ledger.History) historyRow {
@@ -195,7 +197,7 @@ func toHistoryRow(h *ledger.History) historyRow {
 		TransferID: h.Transfer, Version: h.Version, Subject: h.Subject, Kind: h.Kind.String(), At: toInstant(h.At),
 		Event: h.Event, FromState: h.From, ToState: h.To, Status: h.Status,
 		Epoch: int64(h.Epoch), Generation: int64(h.Generation), OpenSends: int64(h.OpenSends),
-		MessageID: h.By.Message, Principal: h.By.Principal, Reason: h.By.Reason, Detail: h.Detail,
+		MessageID: h.By.Message, Principal: h.By.Principal, Reason: h.By.Reason, Detail: h.Detail, Chain: h.Chain,
 	}
 	if a := h.Answer; a != (ledger.Answer{}) {
 		r.Answer = answerRow{
@@ -213,7 +215,7 @@ func (r *historyRow) history() (ledger.History, error) {
 		Event: r.Event, From: r.FromState, To: r.ToState, Status: r.Status,
 		Epoch: int(r.Epoch), Generation: int(r.Generation), OpenSends: int(r.OpenSends),
 		By:     ledger.By{Message: r.MessageID, Principal: r.Principal, Reason: r.Reason},
-		Detail: r.Detail,
+		Detail: r.Detail, Chain: r.Chain,
 	}
 	if r.Kind == ledger.MakeReversal.String() {
 		h.Kind = ledger.MakeReversal

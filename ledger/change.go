@@ -70,7 +70,7 @@ func (t *Transfer) index(op *Operation) int {
 
 // seal completes a change whose rows are all in place, and checks it.
 func (c *Change) seal(before Transfer) {
-	c.Was = before.State
+	c.Was, c.chain = before.State, before.Chain
 	c.History.Status = c.After.State
 	c.entered = c.After.State != before.State
 	c.check(before)

@@ -146,4 +146,5 @@ type AuditRow struct {
 	Versions   int64 // history rows
 	LastStatus State // the newest history row's
 	Unbalanced int   // entries whose postings do not sum to zero
+	Broken     error // why the history does not hang together; nil when it does
 }

@@ -46,6 +46,7 @@ type Transfer struct {
 	HeldBy         HoldSource
 	HeldUntil      time.Time // zero: until somebody releases it
 	AmountReversed int64     // minor units; of completed reversals
+	Chain          string    // the hash of the last history row
 	CreatedAt      time.Time
 	Reversals      []Reversal // oldest first
 }
@@ -89,6 +90,7 @@ type History struct {
 	Answer     Answer // of the attempt; its Row is empty when the step follows none
 	By         By
 	Detail     string // for people
+	Chain      string // the hash of this row and the one before; set at commit
 }
 
 // Change is one step, to be committed as a whole: guarded by Version-1, with its history row
@@ -101,7 +103,8 @@ type Change struct {
 	History  History
 	Postings []Posting
 
-	entered bool // the transfer's own state changed, be it through a reversal's
+	entered bool   // the transfer's own state changed, be it through a reversal's
+	chain   string // the hash of the history row before
 }
 
 // Subject returns the operation that the change moves, in After.
@@ -133,6 +136,8 @@ func (c *Change) Stamp(at time.Time) {
 			r.Since = at
 		}
 	}
+	c.History.Chain = c.History.link(c.chain, c.Postings)
+	c.After.Chain = c.History.Chain
 }
 
 func (t *Transfer) operation(id ID) *Operation {

@@ -163,6 +163,9 @@ func (a *Auditor) history(r ledger.AuditRow) {
 	if r.LastStatus != t.State {
 		a.differ(History, t.ID, t.StripeID, "it is %s, and its history ends in %s", t.State, r.LastStatus)
 	}
+	if r.Broken != nil {
+		a.differ(History, t.ID, t.StripeID, "%s", r.Broken)
+	}
 	if r.Unbalanced != 0 {
 		a.differ(Unbalanced, t.ID, t.StripeID, "%d of its entries do not sum to zero", r.Unbalanced)
 	}

@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+// A transfer's history is a chain: each row carries the hash of the row before and of its own
+// content with its postings, and the transfer carries the last. A row that is changed, taken
+// out, put in or exchanged breaks it, by whatever hand. (Who can write to the database, past
+// its triggers, and knows this file can forge all of a transfer's chain: it shows accidents
+// and clumsy hands. An auditor who keeps the last hashes elsewhere sees that as well.)
+
+// link returns the hash of a row that follows the one with the hash prev, empty for none.
+func (h *History) link(prev string, postings []Posting) string {
+	text := make([]byte, 0, 640) // most rows fit
+	str := func(s string) {
+		text = binary.AppendUvarint(text, uint64(len(s)))
+		text = append(text, s...)
+	}
+	num := func(n int64) { text = binary.AppendVarint(text, n) }
+	flag := func(b bool) {
+		if b {
+			num(1)
+		} else {
+			num(0)
+		}
+	}
+	str(prev)
+	text = append(text, h.Transfer[:]...)
+	num(h.Version)
+	text = append(text, h.Subject[:]...)
+	str(h.Kind.String())
+	num(h.At.UnixMicro())
+	str(string(h.Event))
+	str(string(h.From))
+	str(string(h.To))
+	str(string(h.Status))
+	num(int64(h.Epoch))
+	num(int64(h.Generation))
+	num(int64(h.OpenSends))
+	a := &h.Answer
+	str(a.Row)
+	str(a.Verdict.String())
+	str(a.Reaction.String())
+	num(int64(a.Scope))
+	str(a.StripeID)
+	num(int64(a.HTTPStatus))
+	str(a.Code)
+	str(a.Param)
+	str(a.Message)
+	str(a.RequestID)
+	flag(a.Replayed)
+	flag(a.Alert)
+	text = append(text, h.By.Message[:]...)
+	str(h.By.Principal)
+	str(h.By.Reason)
+	str(h.Detail)
+	for _, p := range postings {
+		str(string(p.Account))
+		num(p.Amount)
+		str(string(p.Currency))
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// CheckChain reports the first row at which a transfer's history does not hang together, or
+// nil. The rows come by version, with the postings of each. Rows of a time before there was a
+// chain, at its beginning, have no hash.
+func (t *Transfer) CheckChain(rows []History, postings map[int64][]Posting) error {
+	prev := ""
+	for i := range rows {
+		h := &rows[i]
+		switch {
+		case h.Chain == "" && prev == "":
+			continue
+		case h.Version != int64(i)+1:
+			return fmt.Errorf("row %d of its history is version %d", i+1, h.Version)
+		case h.Chain != h.link(prev, postings[h.Version]):
+			return fmt.Errorf("version %d of its history, or a posting of it, is not as it was written", h.Version)
+		}
+		prev = h.Chain
+	}
+	if prev != t.Chain {
+		return fmt.Errorf("its history does not end with the row that it was written with last")
+	}
+	return nil
+}

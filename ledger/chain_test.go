@@ -1,0 +1,132 @@
+package ledger_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/settled/settled/ledger"
+)
+
+// chained is a transfer with a history of several rows, and their postings.
+func chained(t *testing.T) (Transfer, []History, map[int64][]Posting) {
+	t.Helper()
+	var x Transfer
+	var rows []History
+	postings := map[int64][]Posting{}
+	add := func(c Change, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Stamp(dawn)
+		c.Stamp(dawn.Add(1000)) // a commit that is tried again is stamped again
+		x, rows = c.After, append(rows, c.History)
+		postings[c.After.Version] = c.Postings
+	}
+	add(Accept(order(), id(1), 1, dawn, By{}), nil)
+	p := policy()
+	p.Epoch = 1
+	add(x.Begin(p, dawn))
+	c, _, err := x.Conclude(x.ID, x.Epoch, x.Generation, refused)
+	add(c, err)
+	add(x.Retry(By{Message: id(9), Principal: "ops", Reason: "because"}))
+	add(x.Begin(p, dawn))
+	c, _, err = x.Conclude(x.ID, x.Epoch, x.Generation, paid)
+	add(c, err)
+	return x, rows, postings
+}
+
+func TestAChainHoldsTogether(t *testing.T) {
+	x, rows, postings := chained(t)
+	if err := x.CheckChain(rows, postings); err != nil {
+		t.Error(err)
+	}
+	// One that begins in the middle: the rows before are of a time without a chain.
+	var rest []History
+	for _, h := range rows[:2] {
+		h.Chain = ""
+		rest = append(rest, h)
+	}
+	if err := new(Transfer).CheckChain(rest, postings); err != nil {
+		t.Errorf("a history without a chain: %v", err)
+	}
+}
+
+func TestWhatIsChangedInAHistoryShows(t *testing.T) {
+	x, rows, postings := chained(t)
+	at := len(rows) / 2
+	var walk func(v reflect.Value, name string)
+	fields := 0
+	walk = func(v reflect.Value, name string) {
+		if v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]() {
+			for i := range v.NumField() {
+				walk(v.Field(i), name+"."+v.Type().Field(i).Name)
+			}
+			return
+		}
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		switch {
+		case v.Type() == reflect.TypeFor[time.Time]():
+			v.Set(reflect.ValueOf(dawn.Add(1_000_000)))
+		case v.Kind() == reflect.String:
+			v.SetString(v.String() + "x")
+		case v.Kind() == reflect.Bool:
+			v.SetBool(!v.Bool())
+		case v.Kind() == reflect.Array:
+			v.Index(3).SetUint(v.Index(3).Uint() + 1)
+		case v.CanInt():
+			v.SetInt(v.Int() + 1)
+		case v.CanUint():
+			v.SetUint(1 - v.Uint()%2)
+		default:
+			t.Fatalf("%s is a %s, which this test cannot change", name, v.Kind())
+		}
+		fields++
+		if x.CheckChain(rows, postings) == nil {
+			t.Errorf("a change of %s does not show", name)
+		}
+		v.Set(was)
+	}
+	walk(reflect.ValueOf(&rows[at]).Elem(), "History")
+	if err := x.CheckChain(rows, postings); err != nil || fields < 25 {
+		t.Fatalf("%d fields; put back: %v", fields, err)
+	}
+	for name, change := range map[string]func(rows []History, postings map[int64][]Posting) []History{
+		"a row taken out":     func(r []History, _ map[int64][]Posting) []History { return slices.Delete(r, at, at+1) },
+		"the last taken out":  func(r []History, _ map[int64][]Posting) []History { return r[:len(r)-1] },
+		"the first taken out": func(r []History, _ map[int64][]Posting) []History { return r[1:] },
+		"two exchanged":       func(r []History, _ map[int64][]Posting) []History { r[1], r[2] = r[2], r[1]; return r },
+		"one put in":          func(r []History, _ map[int64][]Posting) []History { return slices.Insert(r, at, r[at]) },
+		"all taken out":       func([]History, map[int64][]Posting) []History { return nil },
+		"a hash taken out":    func(r []History, _ map[int64][]Posting) []History { r[at].Chain = ""; return r },
+		"all hashes taken out": func(r []History, _ map[int64][]Posting) []History {
+			for i := range r {
+				r[i].Chain = ""
+			}
+			return r
+		},
+		"a posting of another amount": func(r []History, p map[int64][]Posting) []History {
+			p[1] = slices.Clone(p[1])
+			p[1][0].Amount++
+			return r
+		},
+		"a posting more": func(r []History, p map[int64][]Posting) []History {
+			p[2] = append(slices.Clone(p[2]), p[1]...)
+			return r
+		},
+		"a posting less": func(r []History, p map[int64][]Posting) []History { delete(p, 1); return r },
+	} {
+		x, rows, postings := chained(t)
+		if err := x.CheckChain(change(rows, postings), postings); err == nil {
+			t.Errorf("%s: it does not show", name)
+		}
+	}
+	x.Chain = strings.Repeat("0", 64)
+	if x.CheckChain(rows, postings) == nil {
+		t.Error("another end: it does not show")
+	}
+}
