@@ -53,10 +53,11 @@ const (
 	MessageReverse MessageType = "reverse"
 	MessageResolve MessageType = "resolve"
 	MessageRestart MessageType = "restart"
+	MessageAdopt   MessageType = "adopt" // read Stripe, and book what it holds and the ledger denies or does not know
 )
 
 // MessageTypes lists every message.
-var MessageTypes = []MessageType{MessageRetry, MessageHold, MessageRelease, MessageCancel, MessageReverse, MessageResolve, MessageRestart}
+var MessageTypes = []MessageType{MessageRetry, MessageHold, MessageRelease, MessageCancel, MessageReverse, MessageResolve, MessageRestart, MessageAdopt}
 
 // Outcome is what a person says became of a parked operation.
 type Outcome string
@@ -99,7 +100,12 @@ func (m Message) Check(now time.Time) error {
 	only("amount", m.Amount != 0, MessageReverse)
 	only("until", !m.Until.IsZero(), MessageHold)
 	only("outcome", m.Outcome != "", MessageResolve)
-	only("stripe_id", m.StripeID != "", MessageResolve)
+	if m.StripeID != "" && m.Type != MessageResolve && m.Type != MessageAdopt {
+		add("stripe_id", fmt.Sprintf("goes with %s or %s only", MessageResolve, MessageAdopt))
+	}
+	if m.Type == MessageAdopt && m.StripeID != "" && !transferForm.MatchString(m.StripeID) {
+		add("stripe_id", "must name the transfer at Stripe, such as tr_1Abc, or be left out")
+	}
 	if m.Amount < 0 {
 		add("amount", fmt.Sprintf("%d is below 1, the smallest amount in minor units; leave it out to reverse all that remains", m.Amount))
 	}

@@ -8,6 +8,10 @@
 //	a.Unbalanced(sums)                           and the books as a whole
 //	a.Report()                                   what differs, and what nobody claimed
 //
+// An auditor holds all of Stripe at once. Who walks the two sides in pieces uses what it is
+// made of: [Compare] for a row and what Stripe holds for it, [Unclaimed] for what no row
+// claims, [Unsettled] for what is not known here and held there; and keeps a [Finding].
+//
 // A row whose outcome is not known yet is no difference, whichever way Stripe has it; it is
 // counted, so that whoever expects none can say so.
 //
@@ -19,7 +23,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"unique"
 
 	"github.com/settled/settled/ledger"
 )
@@ -31,6 +34,8 @@ type Class string
 const (
 	MissingAtStripe Class = "missing_at_stripe" // the ledger says that Stripe holds it, and Stripe does not
 	MissingHere     Class = "missing_here"      // Stripe holds what names us, and the ledger has no such operation
+	Foreign         Class = "foreign"           // Stripe holds what does not name us: somebody else made it
+	Unnamed         Class = "unnamed"           // Stripe holds ours, and its metadata does not name us any more
 	PaidTwice       Class = "paid_twice"        // two transfers at Stripe name one of ours
 	Amount          Class = "amount"            // of a transfer or a reversal
 	Currency        Class = "currency"
@@ -40,6 +45,7 @@ const (
 	ReversalTwice   Class = "reversal_twice"   // one reversal of ours was made twice
 	ReversedOutside Class = "reversed_outside" // somebody else reversed it, and the ledger does not know
 	FalseFailed     Class = "false_failed"     // the ledger says that no money moved, and it did
+	Parked          Class = "parked"           // Stripe holds what is parked here: no difference to the auditor, for it is not known here
 	State           Class = "state"            // the row contradicts itself
 	Books           Class = "books"            // its postings do not add up to where its state says the money is
 	History         Class = "history"          // its history does not lead to it
@@ -47,8 +53,12 @@ const (
 )
 
 // Classes lists every class.
-var Classes = []Class{MissingAtStripe, MissingHere, PaidTwice, Amount, Currency, Destination, Reversed, ReversalMissing,
-	ReversalTwice, ReversedOutside, FalseFailed, State, Books, History, Unbalanced}
+var Classes = []Class{MissingAtStripe, MissingHere, Foreign, Unnamed, PaidTwice, Amount, Currency, Destination, Reversed, ReversalMissing,
+	ReversalTwice, ReversedOutside, FalseFailed, Parked, State, Books, History, Unbalanced}
+
+// Drifts lists the classes of what the two sides say of each other. The rest are about the
+// ledger alone.
+var Drifts = Classes[:len(Classes)-4]
 
 // Difference is one thing that is not as it must be.
 type Difference struct {
@@ -82,7 +92,7 @@ type Report struct {
 	Reversals       int
 	StripeTransfers int // at Stripe, foreign ones included
 	StripeReversals int
-	Foreign         int // transfers at Stripe that are not ours
+	Foreign         int // transfers at Stripe that are not ours; differences only to a strict auditor
 
 	Open          int         // rows whose outcome is not known (sending, unresolved, parked), or that are unfinished
 	Unfinished    int         // rows that the machine still has something to do with
@@ -97,78 +107,49 @@ type Report struct {
 // SampleMax bounds a report's samples.
 const SampleMax = 10
 
-// object is what is kept of one transfer at Stripe.
-type object struct {
-	id          string
-	amount      int64
-	reversed    int64
-	currency    unique.Handle[string]
-	destination unique.Handle[string]
-	reversals   []reversal
-}
-
-type reversal struct {
-	id     string
-	amount int64
-	named  bool      // it carries our metadata
-	op     ledger.ID // which it names; zero when it names none that can be read
-}
-
 // Auditor compares. It is not safe for use by several goroutines.
 type Auditor struct {
-	held   map[ledger.ID][]object // transfers at Stripe that name an operation, until a row claims them
-	report Report
+	held    map[ledger.ID][]object // transfers at Stripe that name an operation, until a row claims them
+	foreign map[string]object      // those that name none, by their ID, until a row claims them
+	strict  bool                   // what is foreign is a difference
+	report  Report
 }
 
 // New returns an auditor that has seen nothing.
 func New() *Auditor {
-	return &Auditor{held: map[ledger.ID][]object{}, report: Report{Paid: map[ledger.Currency]int64{}, Returned: map[ledger.Currency]int64{}}}
+	return &Auditor{held: map[ledger.ID][]object{}, foreign: map[string]object{},
+		report: Report{Paid: map[ledger.Currency]int64{}, Returned: map[ledger.Currency]int64{}}}
 }
 
+// Strict makes every transfer at Stripe that is not ours a difference as well. Without it they
+// are counted: an account may pay sellers by other ways too.
+func (a *Auditor) Strict() { a.strict = true }
+
 // Stripe takes in one transfer as Stripe holds it, with all of its reversals. Pages may
-// overlap: one of ours that comes again counts once, as it came last. (Foreign ones are not
-// kept, so of them an overlap counts twice.)
+// overlap: what comes again counts once, as it came last.
 func (a *Auditor) Stripe(t ledger.StripeTransfer) {
-	op, named := operation(t.Metadata)
-	if !named {
-		a.report.StripeTransfers++
-		a.report.StripeReversals += len(t.Reversals)
-		a.report.Foreign++
+	o := objectOf(t)
+	if !o.named {
+		before, again := a.foreign[o.id]
+		a.foreign[o.id] = o
+		a.count(before, o, again)
 		return
 	}
-	o := object{id: t.ID, amount: t.Amount, reversed: t.AmountReversed,
-		currency: unique.Make(string(t.Currency)), destination: unique.Make(t.Destination)}
-	for _, r := range t.Reversals {
-		if slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.ID }) {
-			continue
-		}
-		k := reversal{id: r.ID, amount: r.Amount}
-		k.op, k.named = operation(r.Metadata)
-		o.reversals = append(o.reversals, k)
-	}
-	all := a.held[op]
+	all := a.held[o.op]
 	if i := slices.IndexFunc(all, func(k object) bool { return k.id == t.ID }); i >= 0 {
-		a.report.StripeReversals += len(o.reversals) - len(all[i].reversals)
+		a.count(all[i], o, true)
 		all[i] = o
 		return
 	}
-	a.report.StripeTransfers++
-	a.report.StripeReversals += len(o.reversals)
-	a.held[op] = append(all, o)
+	a.count(object{}, o, false)
+	a.held[o.op] = append(all, o)
 }
 
-// operation reads which operation metadata names. What carries our key with something
-// unreadable is ours all the same: it names the zero ID, which no row has.
-func operation(metadata map[string]string) (ledger.ID, bool) {
-	text, named := metadata[ledger.MetaOperation]
-	if !named || text == "" {
-		return ledger.ID{}, false
+func (a *Auditor) count(before, o object, again bool) {
+	if !again {
+		a.report.StripeTransfers++
 	}
-	op, err := ledger.ParseID(text)
-	if err != nil || op.String() != text {
-		return ledger.ID{}, true
-	}
-	return op, true
+	a.report.StripeReversals += len(o.reversals) - len(before.reversals)
 }
 
 // Ledger takes in one row. Each row comes once, and after all of Stripe.
@@ -183,96 +164,11 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 
 	all := a.held[t.ID]
 	delete(a.held, t.ID)
-	if t.StripeID == "" {
-		a.unheld(t, all)
-		return
+	if o, lost := a.foreign[t.StripeID]; lost && t.StripeID != "" {
+		delete(a.foreign, t.StripeID)
+		all = append(all, o)
 	}
-	at := slices.IndexFunc(all, func(o object) bool { return o.id == t.StripeID })
-	if at < 0 {
-		detail := "Stripe does not hold it"
-		if len(all) > 0 {
-			detail = fmt.Sprintf("Stripe holds %s for it instead", trim(all[0].id))
-		}
-		a.differ(MissingAtStripe, t.ID, t.StripeID, "the ledger has it as %s, and %s", t.State, detail)
-		return
-	}
-	for i, o := range all {
-		if i != at {
-			a.differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", t.StripeID)
-		}
-	}
-	a.same(t, all[at])
-	a.reversals(t, all[at])
-}
-
-// unheld compares a row that the ledger does not say Stripe holds.
-func (a *Auditor) unheld(t *ledger.Transfer, all []object) {
-	for i, o := range all {
-		switch {
-		case i > 0:
-			a.differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", trim(all[0].id))
-		case !unknown(t.State):
-			a.differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", t.State)
-		default:
-			a.same(t, o)
-		}
-	}
-}
-
-func (a *Auditor) same(t *ledger.Transfer, o object) {
-	if o.amount != t.Money.Amount {
-		a.differ(Amount, t.ID, o.id, "it is of %d at Stripe, and of %d here", o.amount, t.Money.Amount)
-	}
-	if o.currency.Value() != string(t.Money.Currency) {
-		a.differ(Currency, t.ID, o.id, "it is in %s at Stripe, and in %s here", trim(o.currency.Value()), t.Money.Currency)
-	}
-	if o.destination.Value() != t.Destination {
-		a.differ(Destination, t.ID, o.id, "it went to %s at Stripe, and to %s here", trim(o.destination.Value()), trim(t.Destination))
-	}
-}
-
-// reversals compares what came back, reversal by reversal, and then as sums when nothing
-// finer explains a difference of those.
-func (a *Auditor) reversals(t *ledger.Transfer, o object) {
-	before := len(a.report.Differences)
-	claimed := make([]bool, len(o.reversals))
-	var explained int64 // what at Stripe the ledger accounts for
-	for i := range t.Reversals {
-		r := &t.Reversals[i]
-		count := 0
-		for j, k := range o.reversals {
-			if k.id != r.StripeID && (!k.named || k.op != r.ID) {
-				continue
-			}
-			claimed[j] = true
-			count++
-			switch {
-			case count > 1:
-				a.differ(ReversalTwice, t.ID, k.id, "it is reversal %s, made a second time", r.ID)
-			case r.StripeID == "" && !unknown(r.State):
-				a.differ(FalseFailed, t.ID, k.id, "reversal %s is %s in the ledger, and Stripe holds it", r.ID, r.State)
-			case k.amount != r.Amount:
-				a.differ(Amount, t.ID, k.id, "the reversal is of %d at Stripe, and of %d here", k.amount, r.Amount)
-			}
-			explained += k.amount
-		}
-		if r.StripeID != "" && !slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.StripeID }) {
-			a.differ(ReversalMissing, t.ID, r.StripeID, "reversal %s is %s in the ledger, and Stripe does not hold it", r.ID, r.State)
-		}
-	}
-	for j, k := range o.reversals {
-		if claimed[j] {
-			continue
-		}
-		if k.named {
-			a.differ(MissingHere, t.ID, k.id, "a reversal of %d names %s, which the ledger does not have", k.amount, k.op)
-		} else {
-			a.differ(ReversedOutside, t.ID, k.id, "%d was reversed by others, and the ledger does not know", k.amount)
-		}
-	}
-	if len(a.report.Differences) == before && explained != o.reversed {
-		a.differ(Reversed, t.ID, o.id, "%d came back at Stripe, and %d here", o.reversed, explained)
-	}
+	a.report.Differences = append(a.report.Differences, compare(t, all)...)
 }
 
 // Unbalanced takes in what all postings of each currency sum to: nothing, if all is well.
@@ -284,14 +180,20 @@ func (a *Auditor) Unbalanced(sums map[ledger.Currency]int64) {
 	}
 }
 
-// Report returns what was found so far. What Stripe holds and no row claimed is missing here.
+// Report returns what was found so far. What Stripe holds and no row claimed is missing here,
+// or foreign.
 func (a *Auditor) Report() Report {
 	r := a.report
+	r.Foreign = len(a.foreign)
 	r.Differences = slices.Clone(r.Differences)
-	for op, all := range a.held {
+	for _, all := range a.held {
 		for _, o := range all {
-			r.Differences = append(r.Differences, Difference{MissingHere, op, o.id,
-				fmt.Sprintf("Stripe holds %d %s for it, and the ledger does not have it", o.amount, trim(o.currency.Value()))})
+			r.Differences = append(r.Differences, unclaimed(o))
+		}
+	}
+	if a.strict {
+		for _, o := range a.foreign {
+			r.Differences = append(r.Differences, unclaimed(o))
 		}
 	}
 	slices.SortStableFunc(r.Differences, func(x, y Difference) int {
@@ -302,5 +204,5 @@ func (a *Auditor) Report() Report {
 }
 
 func (a *Auditor) differ(c Class, t ledger.ID, stripeID, format string, args ...any) {
-	a.report.Differences = append(a.report.Differences, Difference{c, t, stripeID, fmt.Sprintf(format, args...)})
+	a.report.Differences = append(a.report.Differences, differ(c, t, stripeID, format, args...))
 }

@@ -1,0 +1,66 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+)
+
+// AdoptOutside books reversals that others made of a transfer of which nothing is being driven
+// here, as Stripe was read to hold it. It returns false when Stripe holds none that the ledger
+// does not know. (While one of ours is being driven, one made outside may stand for it: see
+// [Transfer.Reconcile].)
+func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
+	if t.StripeID == "" || s.ID != t.StripeID {
+		return Change{}, false, fmt.Errorf("%w: transfer %s is %q at Stripe, and %q was read", ErrConflict, t.ID, t.StripeID, s.ID)
+	}
+	var listed, sum int64
+	var foreign []StripeReversal
+	for _, r := range s.Reversals {
+		listed += r.Amount
+		known := slices.ContainsFunc(t.Reversals, func(k Reversal) bool { return k.StripeID == r.ID })
+		if !known && r.Metadata[MetaOperation] == "" { // what names an operation is not others'
+			foreign = append(foreign, r)
+			sum += r.Amount
+		}
+	}
+	op, _ := t.Current()
+	switch {
+	case len(foreign) == 0:
+		return Change{}, false, nil
+	case listed != s.AmountReversed:
+		return Change{}, false, fmt.Errorf("%w: Stripe lists reversals of %d and says that %d came back", ErrTooEarly, listed, s.AmountReversed)
+	case op != nil:
+		return Change{}, false, fmt.Errorf("%w: reversal %s is being driven, and comes to its end first", ErrIllegalMove, op.ID)
+	case t.AmountReversed+sum > t.Money.Amount:
+		return Change{}, false, fmt.Errorf("%w: %d came back by other hands, and of %d the ledger has %d come back already",
+			ErrConflict, sum, t.Money.Amount, t.AmountReversed)
+	}
+	c := Change{After: t.next()}
+	a := &c.After
+	var err error
+	if a.State, err = move(moves, t.State, EventReverse); err != nil {
+		return Change{}, false, err
+	}
+	adopted, err := move(reversalMoves, "", EventAdopt)
+	if err != nil {
+		return Change{}, false, err
+	}
+	slices.Reverse(foreign) // oldest first
+	for _, r := range foreign {
+		a.Reversals = append(a.Reversals, Reversal{
+			Operation: Operation{ID: ExternalID(r.ID), State: adopted, StripeID: r.ID, Epoch: t.Epoch},
+			Amount:    r.Amount, External: true, Cause: "made outside settled",
+		})
+		c.Touched = append(c.Touched, len(a.Reversals)-1)
+		c.Postings = append(c.Postings, entry(Paid, Clearing, Money{r.Amount, t.Money.Currency})...)
+	}
+	if err := a.settle(); err != nil {
+		return Change{}, false, err
+	}
+	first := a.Reversals[c.Touched[0]]
+	c.History = History{Transfer: t.ID, Version: a.Version, Subject: first.ID, Kind: MakeReversal, Event: EventAdopt,
+		To: adopted, Epoch: first.Epoch, By: by,
+		Detail: fmt.Sprintf("%s was reversed outside settled, in %d parts", Money{sum, t.Money.Currency}, len(foreign))}
+	c.seal(t)
+	return c, true, nil
+}

@@ -1,0 +1,219 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"unique"
+
+	"github.com/settled/settled/ledger"
+)
+
+// Compare says in what a row and Stripe differ. held are the transfers at Stripe that name the
+// row's operation or have its Stripe ID, each with all of its reversals. What is not known
+// here yet is no difference, whichever way Stripe has it: see [Unsettled].
+func Compare(t *ledger.Transfer, held []ledger.StripeTransfer) []Difference {
+	all := make([]object, len(held))
+	for i, s := range held {
+		all[i] = objectOf(s)
+	}
+	return compare(t, all)
+}
+
+// Unclaimed says what a transfer at Stripe is that no row claims: [MissingHere] when it names
+// us, else [Foreign].
+func Unclaimed(s ledger.StripeTransfer) Difference { return unclaimed(objectOf(s)) }
+
+// Named returns the operation that a transfer at Stripe names in its metadata. What carries
+// our key with something unreadable is ours all the same: it names the zero ID, which no row has.
+func Named(s ledger.StripeTransfer) (op ledger.ID, named bool) { return operation(s.Metadata) }
+
+// Evidence is an operation whose outcome is not known here, and that Stripe holds.
+type Evidence struct {
+	Operation ledger.ID
+	State     ledger.State
+	StripeID  string // tr_… or trr_…
+	Amount    int64  // minor units
+}
+
+// Unsettled returns the operations of a row whose outcome is not known here and that Stripe is
+// seen to hold.
+func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
+	var all []Evidence
+	for _, s := range held {
+		if unknown(t.State) && ledger.Names(s.Metadata, t.ID) {
+			all = append(all, Evidence{t.ID, t.State, s.ID, s.Amount})
+		}
+		if s.ID != t.StripeID {
+			continue
+		}
+		for i := range t.Reversals {
+			r := &t.Reversals[i]
+			for _, k := range s.Reversals {
+				if unknown(r.State) && ledger.Names(k.Metadata, r.ID) {
+					all = append(all, Evidence{r.ID, r.State, k.ID, k.Amount})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// object is what is kept of one transfer at Stripe.
+type object struct {
+	id          string
+	named       bool      // it carries our metadata
+	op          ledger.ID // which it names; zero when it names none that can be read
+	amount      int64
+	reversed    int64
+	currency    unique.Handle[string]
+	destination unique.Handle[string]
+	reversals   []reversal
+}
+
+type reversal struct {
+	id     string
+	amount int64
+	named  bool
+	op     ledger.ID
+}
+
+func objectOf(t ledger.StripeTransfer) object {
+	o := object{id: t.ID, amount: t.Amount, reversed: t.AmountReversed,
+		currency: unique.Make(string(t.Currency)), destination: unique.Make(t.Destination)}
+	o.op, o.named = operation(t.Metadata)
+	for _, r := range t.Reversals {
+		if slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.ID }) {
+			continue
+		}
+		k := reversal{id: r.ID, amount: r.Amount}
+		k.op, k.named = operation(r.Metadata)
+		o.reversals = append(o.reversals, k)
+	}
+	return o
+}
+
+// operation reads which operation metadata names: see [Named].
+func operation(metadata map[string]string) (ledger.ID, bool) {
+	text, named := metadata[ledger.MetaOperation]
+	if !named || text == "" {
+		return ledger.ID{}, false
+	}
+	op, err := ledger.ParseID(text)
+	if err != nil || op.String() != text {
+		return ledger.ID{}, true
+	}
+	return op, true
+}
+
+func unclaimed(o object) Difference {
+	if !o.named {
+		return differ(Foreign, ledger.ID{}, o.id, "%d %s to %s, made by others", o.amount, trim(o.currency.Value()), trim(o.destination.Value()))
+	}
+	return differ(MissingHere, o.op, o.id, "Stripe holds %d %s for it, and the ledger does not have it", o.amount, trim(o.currency.Value()))
+}
+
+// compare is [Compare].
+func compare(t *ledger.Transfer, all []object) []Difference {
+	if t.StripeID == "" {
+		return unheld(t, all)
+	}
+	at := slices.IndexFunc(all, func(o object) bool { return o.id == t.StripeID })
+	if at < 0 {
+		detail := "Stripe does not hold it"
+		if len(all) > 0 {
+			detail = fmt.Sprintf("Stripe holds %s for it instead", trim(all[0].id))
+		}
+		return []Difference{differ(MissingAtStripe, t.ID, t.StripeID, "the ledger has it as %s, and %s", t.State, detail)}
+	}
+	var found []Difference
+	for i, o := range all {
+		if i != at {
+			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", t.StripeID))
+		}
+	}
+	o := all[at]
+	switch {
+	case !o.named:
+		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe does not name it any more"))
+	case o.op != t.ID:
+		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe names %s", o.op))
+	}
+	found = append(found, same(t, o)...)
+	return append(found, returned(t, o)...)
+}
+
+// unheld compares a row that the ledger does not say Stripe holds.
+func unheld(t *ledger.Transfer, all []object) (found []Difference) {
+	for i, o := range all {
+		switch {
+		case i > 0:
+			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", trim(all[0].id)))
+		case !unknown(t.State):
+			found = append(found, differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", t.State))
+		default:
+			found = append(found, same(t, o)...)
+		}
+	}
+	return found
+}
+
+func same(t *ledger.Transfer, o object) (found []Difference) {
+	if o.amount != t.Money.Amount {
+		found = append(found, differ(Amount, t.ID, o.id, "it is of %d at Stripe, and of %d here", o.amount, t.Money.Amount))
+	}
+	if o.currency.Value() != string(t.Money.Currency) {
+		found = append(found, differ(Currency, t.ID, o.id, "it is in %s at Stripe, and in %s here", trim(o.currency.Value()), t.Money.Currency))
+	}
+	if o.destination.Value() != t.Destination {
+		found = append(found, differ(Destination, t.ID, o.id, "it went to %s at Stripe, and to %s here", trim(o.destination.Value()), trim(t.Destination)))
+	}
+	return found
+}
+
+// returned compares what came back, reversal by reversal, and then as sums when nothing finer
+// explains a difference of those.
+func returned(t *ledger.Transfer, o object) (found []Difference) {
+	claimed := make([]bool, len(o.reversals))
+	var explained int64 // what at Stripe the ledger accounts for
+	for i := range t.Reversals {
+		r := &t.Reversals[i]
+		count := 0
+		for j, k := range o.reversals {
+			if k.id != r.StripeID && (!k.named || k.op != r.ID) {
+				continue
+			}
+			claimed[j] = true
+			count++
+			switch {
+			case count > 1:
+				found = append(found, differ(ReversalTwice, t.ID, k.id, "it is reversal %s, made a second time", r.ID))
+			case r.StripeID == "" && !unknown(r.State):
+				found = append(found, differ(FalseFailed, t.ID, k.id, "reversal %s is %s in the ledger, and Stripe holds it", r.ID, r.State))
+			case k.amount != r.Amount:
+				found = append(found, differ(Amount, t.ID, k.id, "the reversal is of %d at Stripe, and of %d here", k.amount, r.Amount))
+			}
+			explained += k.amount
+		}
+		if r.StripeID != "" && !slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.StripeID }) {
+			found = append(found, differ(ReversalMissing, t.ID, r.StripeID, "reversal %s is %s in the ledger, and Stripe does not hold it", r.ID, r.State))
+		}
+	}
+	for j, k := range o.reversals {
+		if claimed[j] {
+			continue
+		}
+		if k.named {
+			found = append(found, differ(MissingHere, t.ID, k.id, "a reversal of %d names %s, which the ledger does not have", k.amount, k.op))
+		} else {
+			found = append(found, differ(ReversedOutside, t.ID, k.id, "%d was reversed by others, and the ledger does not know", k.amount))
+		}
+	}
+	if len(found) == 0 && explained != o.reversed {
+		found = append(found, differ(Reversed, t.ID, o.id, "%d came back at Stripe, and %d here", o.reversed, explained))
+	}
+	return found
+}
+
+func differ(c Class, t ledger.ID, stripeID, format string, args ...any) Difference {
+	return Difference{c, t, stripeID, fmt.Sprintf(format, args...)}
+}
