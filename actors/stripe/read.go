@@ -215,12 +215,9 @@ func (c *Client) pages(ctx context.Context, path string, filter *form.Values, wh
 	filter.Add("limit", strconv.Itoa(pageSize))
 	seen := map[string]bool{} // cursors
 	for {
-		var p page
-		if err := c.get(ctx, path, filter, what, &p); err != nil {
+		p, err := c.page(ctx, path, filter, what)
+		if err != nil {
 			return err
-		}
-		if p.Object != aList || p.Data == nil {
-			return c.badRead(what, "bad_list", "the answer is no list")
 		}
 		for _, o := range p.Data {
 			if err := each(o); err != nil {
@@ -230,9 +227,6 @@ func (c *Client) pages(ctx context.Context, path string, filter *form.Values, wh
 		if !p.HasMore {
 			return nil
 		}
-		if len(p.Data) == 0 {
-			return c.badRead(what, "bad_list", "an empty page says that there is more")
-		}
 		cursor := p.Data[len(p.Data)-1].ID
 		if seen[cursor] {
 			return c.badRead(what, "bad_list", "the list turns in circles")
@@ -240,6 +234,21 @@ func (c *Client) pages(ctx context.Context, path string, filter *form.Values, wh
 		seen[cursor] = true
 		filter.Set("starting_after", cursor)
 	}
+}
+
+// page reads one page of a list.
+func (c *Client) page(ctx context.Context, path string, filter *form.Values, what string) (*page, error) {
+	var p page
+	if err := c.get(ctx, path, filter, what, &p); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.Object != aList || p.Data == nil:
+		return nil, c.badRead(what, "bad_list", "the answer is no list")
+	case p.HasMore && len(p.Data) == 0:
+		return nil, c.badRead(what, "bad_list", "an empty page says that there is more")
+	}
+	return &p, nil
 }
 
 // get makes one GET. It has no idempotency key, so net/http may repeat it on a broken

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -27,6 +28,9 @@ type Finding struct {
 	AcceptedAt time.Time // zero: nobody said that it is as it should be
 	AcceptedBy ledger.By
 }
+
+// ErrNotFound reports a finding that is not there.
+var ErrNotFound = errors.New("no such finding")
 
 // Key names what the finding is: the same difference has the same key in every walk.
 func (d Difference) Key() string {
@@ -113,4 +117,95 @@ type Sent struct {
 	ID       ledger.ID
 	StripeID string
 	At       time.Time // when its generation was first sent, or else when it was ordered
+}
+
+// Status is what the reconciler is doing.
+type Status struct {
+	Doing  string    // waiting, walking, looking, off
+	NextAt time.Time // of the next walk that begins by itself; zero: none does
+	Newest Walk      // the newest walk, of any process; it may go on
+	Ended  Walk      // the newest that came to its end
+}
+
+// Mending is what a person does about a finding.
+type Mending string
+
+// The ways to mend.
+const (
+	Apply  Mending = "apply"  // send the proposed message
+	Accept Mending = "accept" // it is as it should be: do not tell of it again while it says the same
+)
+
+// Mendings lists every way.
+var Mendings = []Mending{Apply, Accept}
+
+// Found makes the finding of a difference: t is the row, nil when there is none, and held the
+// transfers at Stripe that were compared. Its ID and times are given when it is stored.
+func Found(d Difference, t *ledger.Transfer, held []ledger.StripeTransfer) Finding {
+	f := Finding{Difference: d, Object: d.StripeID, Repair: Propose(d, t)}
+	if t != nil {
+		f.Amount, f.Currency = t.Money.Amount, t.Money.Currency
+	}
+	for _, s := range held {
+		if s.ID == d.StripeID {
+			f.Currency = s.Currency
+			switch {
+			case d.Class == Amount && t != nil:
+				f.Amount = distance(s.Amount, t.Money.Amount)
+			case d.Class == Reversed && t != nil:
+				f.Amount = distance(s.AmountReversed, t.AmountReversed)
+			default:
+				f.Amount = s.Amount
+			}
+		}
+		for _, r := range s.Reversals {
+			if r.ID == d.StripeID {
+				f.Object, f.Amount, f.Currency = s.ID, r.Amount, s.Currency
+			}
+		}
+	}
+	if t == nil {
+		return f
+	}
+	for i := range t.Reversals {
+		r := &t.Reversals[i]
+		switch {
+		case r.StripeID != d.StripeID || r.StripeID == "":
+		case d.Class == Amount:
+			f.Amount = distance(f.Amount, r.Amount)
+		default: // Stripe does not hold it
+			f.Object, f.Amount, f.Currency = t.StripeID, r.Amount, t.Money.Currency
+		}
+	}
+	return f
+}
+
+func distance(a, b int64) int64 { return max(a-b, b-a) }
+
+// Count is how many findings are open of a class, in one currency.
+type Count struct {
+	Class    Class
+	Currency ledger.Currency
+	Number   int64
+	Amount   int64 // minor units
+}
+
+// Advice tells a person what a class of drift means for the money, and what to do about it.
+func (c Class) Advice() string { return advice[c] }
+
+var advice = map[Class]string{
+	MissingAtStripe: "The ledger counts it as paid, and Stripe does not know it: is this the right account? Do not pay it again before Stripe says why.",
+	MissingHere:     "Stripe paid for an order that this ledger does not have: look for a ledger that was restored or replaced, then reverse it at Stripe or accept it.",
+	Foreign:         "Somebody paid a seller past this ledger. If that is how it should be, accept it; if this account always does so, set RECONCILE_FOREIGN=ignore.",
+	Unnamed:         "Somebody edited the metadata at Stripe, by which evidence is found: restore settled_operation there.",
+	PaidTwice:       "The seller was paid twice for one order: reverse the one that the ledger does not have, at Stripe, then accept this.",
+	Amount:          "The two sides name different amounts: neither ever changes, so one of them was written past settled.",
+	Currency:        "The two sides name different currencies: neither ever changes, so one of them was written past settled.",
+	Destination:     "The money went to another account than was ordered: neither ever changes, so one of them was written past settled.",
+	Reversed:        "Stripe says that another sum came back than its reversals explain: ask Stripe.",
+	ReversalMissing: "The ledger counts it as returned, and Stripe does not: ask Stripe.",
+	ReversalTwice:   "It came back twice for one cause: pay the seller the difference by a new transfer.",
+	ReversedOutside: "Somebody reversed it at Stripe. Apply the proposal to have the ledger know it; while a reversal of ours is being driven, that comes first.",
+	FalseFailed:     "The ledger says that no money moved, and it did. Apply the proposal, if there is one; what is final here is reversed at Stripe, or accepted. Do not retry it.",
+	Parked:          "Stripe holds what was not known here: apply the proposal.",
 }
