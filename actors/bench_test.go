@@ -25,6 +25,10 @@ func (s *instant) Transfer(context.Context, string) (ledger.StripeTransfer, erro
 	return ledger.StripeTransfer{}, stripe.ErrNotThere
 }
 
+func (s *instant) Page(context.Context, stripe.PageQuery) (stripe.TransferPage, error) {
+	return stripe.TransferPage{}, nil
+}
+
 func (s *instant) Find(context.Context, stripe.Query) ([]ledger.StripeTransfer, error) {
 	return nil, nil
 }

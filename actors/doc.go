@@ -6,6 +6,7 @@
 //	         ├─ keeper     Stripe events, stored in groups
 //	         ├─ inbox      stored events, told to whom they concern
 //	         ├─ handler    marks, in groups, what was dealt with
+//	         ├─ reconciler walks Stripe and the ledger, both ways, and keeps what differs
 //	         └─ transfers  recovery and sweep; under it 64 shards
 //	              └─ shard      supervises: restart is the only directive it needs
 //	                   └─ transfer  one per unfinished transfer: its timer, its call
@@ -28,5 +29,6 @@
 //
 // To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
 // for evidence, order.go what people ask; gate.go paces, writer.go commits, shard.go
-// supervises; system.go has the tree, entrances.go the ways into it, stop.go the way out.
+// supervises; reconciler.go is the reconciler's turns, walk.go its walk, judge.go the second
+// look; system.go has the tree, entrances.go the ways into it, stop.go the way out.
 package actors

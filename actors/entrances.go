@@ -148,15 +148,22 @@ func (s *System) conclude(ctx context.Context, m ledger.Message, r injected) (le
 	case r.err != nil && !receipt.Refuse(r.err):
 		return ledger.Record{}, r.err // not an end: asking again may act
 	}
-	if err := s.conf.Store.StoreReceipt(ctx, receipt); err != nil {
-		s.log.Warn("what became of a message could not be stored", "message", m.ID, "err", err)
-	} else if r.err != nil {
+	if s.storeReceipt(ctx, receipt) && r.err != nil {
 		// Another node may have acted on the same message meanwhile: the first receipt stands.
 		if first, found, err := s.receipt(ctx, m); err == nil && found && first.Refusal == "" {
 			return s.answered(ctx, m, first, nil)
 		}
 	}
 	return r.record, r.err
+}
+
+// storeReceipt stores what became of a message; it returns false when it could not.
+func (s *System) storeReceipt(ctx context.Context, r ledger.Receipt) bool {
+	err := s.conf.Store.StoreReceipt(ctx, r)
+	if err != nil {
+		s.log.Warn("what became of a message could not be stored", "message", r.Message, "err", err)
+	}
+	return err == nil
 }
 
 func (s *System) receipt(ctx context.Context, m ledger.Message) (ledger.Receipt, bool, error) {

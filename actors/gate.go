@@ -11,15 +11,19 @@ import (
 // endpoint is what Stripe limits by itself: each has a rate of its own.
 type endpoint uint8
 
-// The endpoints, most urgent first: evidence, then money coming back, then money going out.
+// The endpoints, most urgent first: evidence, then money coming back, then money going out, and
+// only then the reconciler's walks, which have a rate of their own.
 const (
 	reads endpoint = iota
 	reversals
 	transfers
+	walks
 	endpoints
 )
 
-func (e endpoint) String() string { return [...]string{"reads", "reversals", "transfers"}[e] }
+func (e endpoint) String() string {
+	return [...]string{"reads", "reversals", "transfers", "walks"}[e]
+}
 
 // permit lets an actor make one call. It must be returned by a release, used or not.
 type permit struct {
@@ -152,6 +156,7 @@ func newGate(s *System) *gate {
 	for e := range g.paces {
 		g.paces[e] = newPace(s.conf.Limits.EndpointRate)
 	}
+	g.paces[walks] = newPace(s.conf.Reconcile.Rate)
 	return g
 }
 

@@ -57,7 +57,9 @@ func (i *inbox) Receive(c actor.Context) {
 	case await:
 		i.await(c, m)
 	case handled:
-		c.Send(i.sys.handler, m)
+		if m.event != "" { // else the hint was the reconciler's
+			c.Send(i.sys.handler, m)
+		}
 	}
 }
 
@@ -98,14 +100,16 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 		case "account.updated", "capability.updated":
 			i.wake(c, condition{ledger.AwaitSeller, e.Account})
 		case "transfer.created", "transfer.reversed", "transfer.updated":
-			if id, ok := operationOf(e.Payload); ok {
+			id, reversed, ok := operationOf(e.Payload)
+			if ok {
 				if hints[id] == nil {
 					ids = append(ids, id)
 				}
-				hints[id] = append(hints[id], hint{event: e.ID, stripeID: e.Object})
+				hints[id] = append(hints[id], hint{event: e.ID, stripeID: e.Object, reversed: reversed})
 				continue
 			}
 			i.sys.metrics.events.WithLabelValues("foreign").Inc()
+			i.sys.glance(c.ActorSystem().Root, glance{stripeID: e.Object})
 		}
 		c.Send(i.sys.handler, handled{e.ID})
 	}
@@ -135,6 +139,9 @@ func (s *System) sort(root *actor.RootContext, ids []ledger.ID, hints map[ledger
 		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
 		for n, h := range hints[t.ID] {
+			if t.StripeID != "" && h.reversed > asked(t) {
+				s.glance(root, glance{t.ID, t.StripeID})
+			}
 			switch {
 			case n > 0 || !open && !denied: // one read serves all
 				s.metrics.events.WithLabelValues("known").Inc()
@@ -148,6 +155,7 @@ func (s *System) sort(root *actor.RootContext, ids []ledger.ID, hints map[ledger
 	}
 	for id, list := range hints {
 		s.alarm("unknown_operation", "operation", id, "stripe_id", list[0].stripeID)
+		s.glance(root, glance{id, list[0].stripeID})
 		for _, h := range list {
 			root.Send(s.handler, handled{h.event})
 		}
@@ -168,20 +176,32 @@ func (i *inbox) wake(c actor.Context, what condition) {
 	i.sys.metrics.events.WithLabelValues("woke").Inc()
 }
 
-// operationOf returns the operation that an event's object names in its metadata.
-func operationOf(payload []byte) (ledger.ID, bool) {
+// asked is how much of a transfer came back, or was asked to, in minor units.
+func asked(t *ledger.Transfer) (sum int64) {
+	for i := range t.Reversals {
+		if r := &t.Reversals[i]; r.State != ledger.Canceled && r.State != ledger.PermanentlyFailed {
+			sum += r.Amount
+		}
+	}
+	return sum
+}
+
+// operationOf returns the operation that an event's object names in its metadata, and how much
+// of it the event says came back.
+func operationOf(payload []byte) (id ledger.ID, reversed int64, ok bool) {
 	var e struct {
 		Data struct {
 			Object struct {
-				Metadata map[string]string `json:"metadata"`
+				Metadata       map[string]string `json:"metadata"`
+				AmountReversed int64             `json:"amount_reversed"`
 			} `json:"object"`
 		} `json:"data"`
 	}
 	if json.Unmarshal(payload, &e) != nil {
-		return ledger.ID{}, false
+		return ledger.ID{}, 0, false
 	}
 	id, err := ledger.ParseID(e.Data.Object.Metadata[ledger.MetaOperation])
-	return id, err == nil
+	return id, e.Data.Object.AmountReversed, err == nil
 }
 
 // store asks for events to be stored. It is answered exactly once, by done.

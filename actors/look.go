@@ -36,8 +36,9 @@ func (l *look) purpose() []any {
 // hint is an event's word that something happened to a transfer; the object is read before
 // it is believed.
 type hint struct {
-	event    string // evt_…, told to the inbox when it is applied
+	event    string // evt_…, told to the inbox when it is applied; empty: the reconciler's own
 	stripeID string // tr_…
+	reversed int64  // how much came back, says the event; only a reason to look
 	tries    int    // reads that failed
 }
 
@@ -93,15 +94,7 @@ func (t *transfer) read(c actor.Context) {
 				sys.bug("read", bug)
 				m.err = fmt.Errorf("read: %v", bug)
 			}
-			r := release{no: no, endpoint: reads}
-			var failed *stripe.ReadError
-			switch {
-			case errors.As(m.err, &failed):
-				r.scope, r.unused = failed.Scope, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
-			case m.err != nil:
-				r.unused = true
-			}
-			root.Send(sys.gate, r)
+			root.Send(sys.gate, released(no, reads, m.err))
 			root.Send(self, m)
 		}()
 		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
@@ -117,6 +110,19 @@ func (t *transfer) read(c actor.Context) {
 		}
 		sys.metrics.stripeSeconds.WithLabelValues(reads.String()).Observe(time.Since(began).Seconds())
 	}()
+}
+
+// released returns a read's permit, with what the read taught.
+func released(no uint64, e endpoint, err error) release {
+	r := release{no: no, endpoint: e}
+	var failed *stripe.ReadError
+	switch {
+	case errors.As(err, &failed):
+		r.scope, r.unused = failed.Scope, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
+	case err != nil:
+		r.unused = true
+	}
+	return r
 }
 
 // seen takes in what a read found, once the ledger is known and still.
@@ -143,6 +149,10 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 		t.looked = t.now()
 		t.sys.log.Info("Stripe could not be read", "transfer", t.id, "err", m.err)
 		t.unread(c, l, m.err)
+		return
+	}
+	if op == nil && l.order != nil && l.order.message.Type == ledger.MessageAdopt && len(m.found) == 1 {
+		t.adoptOutside(c, l.order, m.found[0])
 		return
 	}
 	if op == nil { // settled meanwhile by other evidence
@@ -184,6 +194,7 @@ func (t *transfer) unread(c actor.Context, l *look, err error) {
 		a := *l.answer
 		a.answer.Verdict, a.answer.Reaction, a.weighed = ledger.Unknown, ledger.BackOff, true
 		t.weigh(c, a)
+	case l.hint != nil && l.hint.event == "": // the reconciler looks again by itself
 	case l.hint != nil && !errors.Is(err, errStopping): // nobody else may ever look: a parked transfer's actor is about to rest
 		h := *l.hint
 		h.tries++

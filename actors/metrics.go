@@ -19,6 +19,10 @@ type metrics struct {
 	gateBraked    prometheus.Gauge
 	stripeSeconds *prometheus.HistogramVec
 	events        *prometheus.CounterVec
+	walks         *prometheus.CounterVec
+	walkReads     prometheus.Counter
+	walkCompared  *prometheus.CounterVec
+	walked        prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -53,6 +57,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		gateWaiting:   gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
 		gateBraked:    gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),
 		stripeSeconds: histogram("stripe_seconds", "Time that calls to Stripe took.", seconds, "endpoint"),
+		walks:         counter("reconcile_walks_total", "Walks over Stripe and the ledger, by how they ended.", "result"),
+		walkReads:     counter("reconcile_reads_total", "Reads of Stripe by the reconciler.").WithLabelValues(),
+		walkCompared:  counter("reconcile_compared_total", "Transfers that the reconciler compared, by where it found them.", "side"),
+		walked:        gauge("reconcile_last_success_timestamp_seconds", "When the last walk came to its end; 0: never.").WithLabelValues(),
 		events:        counter("events_applied_total", "Stored Stripe events, by what applying them meant.", "result"),
 	}
 }

@@ -67,6 +67,9 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	case ledger.MessageResolve:
 		t.resolve(c, m)
 		return
+	case ledger.MessageAdopt:
+		t.seek(c, &look{order: &m}, m)
+		return
 	case ledger.MessageRestart:
 		m.answer(injected{before: x.State, record: t.w.record})
 		t.crash(&Setback{Kind: Asked, Code: "restart"})
@@ -104,9 +107,14 @@ func (t *transfer) resolve(c actor.Context, m inject) {
 	t.seek(c, &look{order: &m}, m)
 }
 
-// decide ends a resolution after Stripe was read and does not show the operation as done.
+// decide ends a resolution, or an adoption, after Stripe was read and does not show the
+// operation as done.
 func (t *transfer) decide(c actor.Context, m *inject) {
 	x := &t.w.record.Transfer
+	if m.message.Type == ledger.MessageAdopt {
+		t.refuse(m, fmt.Errorf("%w: Stripe shows nothing of it that could be booked while it is %s", ledger.ErrIllegalMove, x.State))
+		return
+	}
 	if m.message.Outcome == ledger.OutcomeCompleted {
 		t.refuse(m, fmt.Errorf("%w: %s at Stripe does not name this operation in its metadata (%s)",
 			ledger.ErrIllegalMove, m.message.StripeID, ledger.MetaOperation))
@@ -115,6 +123,24 @@ func (t *transfer) decide(c actor.Context, m *inject) {
 	change, err := x.ResolveAbsent(t.sys.conf.Policy, t.now(), m.message.By)
 	if err != nil {
 		t.refuse(m, err)
+		return
+	}
+	before := x.State
+	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
+		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
+	})
+}
+
+// adoptOutside books what others reversed, as Stripe was read to hold it.
+func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTransfer) {
+	x := &t.w.record.Transfer
+	change, changed, err := x.AdoptOutside(s, m.message.By)
+	if err != nil {
+		t.refuse(m, err)
+		return
+	}
+	if !changed { // it acted before its answer was lost, or was of no use
+		m.answer(injected{before: x.State, record: t.w.record})
 		return
 	}
 	before := x.State

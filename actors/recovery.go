@@ -25,7 +25,9 @@ func (s *System) recover() {
 			}
 			continue
 		}
-		s.recovering.Store(true)
+		if !s.recovering.Swap(true) {
+			s.actors.Root.Send(s.reconciler, recoveryBegun{})
+		}
 		for i := range page {
 			id := page[i].Transfer.ID
 			s.actors.Root.Send(s.shard(id), spawn{known{loaded{record: &page[i], at: at}}})

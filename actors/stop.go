@@ -55,7 +55,8 @@ func (s *System) stop(ctx context.Context) (cut error) {
 		close(s.stopped)
 		return nil
 	}
-	drained := make(chan struct{})
+	drained, halted := make(chan struct{}), make(chan struct{})
+	s.actors.Root.Send(s.reconciler, halt{halted}) // a walk goes on at the next start
 	s.actors.Root.Send(s.gate, gateClose{drained})
 	for _, done := range []<-chan struct{}{drained, s.settled} {
 		select {
@@ -68,6 +69,10 @@ func (s *System) stop(ctx context.Context) (cut error) {
 		}
 	}
 	s.cutCalls()
+	select {
+	case <-halted:
+	case <-ctx.Done():
+	}
 	if cut == nil {
 		for _, pid := range []*actor.PID{s.writer, s.keeper, s.handler} {
 			done := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // faultyStore is the real store, with faults on top.
@@ -18,6 +19,7 @@ type faultyStore struct {
 	// block, or panic.
 	before, after atomic.Pointer[func(call string, changes []ledger.Change) error]
 	loads         atomic.Pointer[func(ids []ledger.ID) error]
+	drifts        atomic.Pointer[func() error]
 }
 
 // errOutage passes by waiting.
@@ -99,4 +101,50 @@ func (s *faultyStore) StoreEvents(ctx context.Context, events []ledger.StripeEve
 func (s *faultyStore) HandleEvents(ctx context.Context, ids []string) error {
 	_, err := around(s, "handle_events", nil, func() (struct{}, error) { return struct{}{}, s.Store.HandleEvents(ctx, ids) })
 	return err
+}
+
+// onDrift errs instead of the calls that the reconciler alone makes; nil ends that.
+func (s *faultyStore) onDrift(f func() error) {
+	if f == nil {
+		s.drifts.Store(nil)
+		return
+	}
+	s.drifts.Store(&f)
+}
+
+func (s *faultyStore) drift(call string) error {
+	if f := s.drifts.Load(); f != nil {
+		if err := (*f)(); err != nil {
+			return err
+		}
+	}
+	return s.fails(&s.before, call, nil)
+}
+
+func (s *faultyStore) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead time.Duration) (audit.Walk, bool, error) {
+	if err := s.drift("open_walk"); err != nil {
+		return audit.Walk{}, false, err
+	}
+	return s.Store.OpenWalk(ctx, owner, every, stale, ahead)
+}
+
+func (s *faultyStore) SaveWalk(ctx context.Context, w audit.Walk) (audit.Walk, bool, error) {
+	if err := s.drift("save_walk"); err != nil {
+		return w, false, err
+	}
+	return s.Store.SaveWalk(ctx, w)
+}
+
+func (s *faultyStore) LeaveWalk(ctx context.Context, w audit.Walk) error {
+	if err := s.drift("leave_walk"); err != nil {
+		return err
+	}
+	return s.Store.LeaveWalk(ctx, w)
+}
+
+func (s *faultyStore) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) ([]audit.Finding, []bool, error) {
+	if err := s.drift("judge"); err != nil {
+		return nil, nil, err
+	}
+	return s.Store.Judge(ctx, objects, walk, found)
 }

@@ -34,6 +34,8 @@ type Store interface {
 	StoreMessage(ctx context.Context, m ledger.Message, before ledger.State) (fresh bool, err error)
 	StoreReceipt(ctx context.Context, r ledger.Receipt) error
 	Receipt(ctx context.Context, message ledger.ID) (r ledger.Receipt, found bool, err error)
+
+	DriftStore
 }
 
 // Stripe is what the tree needs of Stripe; package stripe has it.
@@ -41,6 +43,7 @@ type Stripe interface {
 	Send(ctx context.Context, r ledger.Request, fresh func() error) ledger.Answer
 	Transfer(ctx context.Context, id string) (ledger.StripeTransfer, error)
 	Find(ctx context.Context, q stripe.Query) ([]ledger.StripeTransfer, error)
+	Page(ctx context.Context, q stripe.PageQuery) (stripe.TransferPage, error)
 }
 
 // Config is what a System is made of. Zero durations and nil functions get defaults.
@@ -55,6 +58,8 @@ type Config struct {
 	ReversalSweep time.Duration // the same for reversals; the shorter of the two counts
 	CommitTimeout time.Duration // of one statement group, default 30 s
 	ReadTimeout   time.Duration // of one read of Stripe, all pages, default 60 s
+
+	Reconcile Reconcile // the zero value walks every hour
 
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -76,9 +81,9 @@ type System struct {
 	metrics *metrics
 	actors  *actor.ActorSystem
 
-	root, writer, reader, gate, inbox, keeper, handler *actor.PID
-	shards                                             [shardCount]*actor.PID
-	transferProps                                      *actor.Props
+	root, writer, reader, gate, inbox, keeper, handler, reconciler *actor.PID
+	shards                                                         [shardCount]*actor.PID
+	transferProps                                                  *actor.Props
 
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
@@ -124,6 +129,7 @@ func New(conf Config) (*System, error) {
 	orDefault(&conf.CommitTimeout, 30*time.Second)
 	orDefault(&conf.Limits.Cooldown, cooldownBase)
 	orDefault(&conf.ReadTimeout, time.Minute)
+	conf.Reconcile = conf.Reconcile.orDefaults()
 	if conf.Log == nil {
 		conf.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -229,6 +235,7 @@ func (r *trunk) Receive(c actor.Context) {
 	s.inbox = name("inbox", func() actor.Actor {
 		return &inbox{sys: s, awaited: make(map[condition]*waiting), happens: make(map[condition]time.Time)}
 	})
+	s.reconciler = name("reconciler", func() actor.Actor { return &reconciler{sys: s, owner: s.conf.NewID()} })
 	name("transfers", func() actor.Actor { return &branch{s, r.up} })
 }
 

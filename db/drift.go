@@ -182,12 +182,12 @@ func (d *DB) mark(ctx context.Context, id ledger.ID, by ledger.By, what string) 
 	return nil
 }
 
-// Finding reads one finding, or [ErrNotFound].
+// Finding reads one finding, or [audit.ErrNotFound].
 func (d *DB) Finding(ctx context.Context, id ledger.ID) (audit.Finding, error) {
 	var row driftRow
 	err := d.read.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotFound
+		err = audit.ErrNotFound
 	}
 	if err != nil {
 		return audit.Finding{}, fmt.Errorf("read finding %s: %w", id, err)
@@ -227,17 +227,9 @@ func (d *DB) Findings(ctx context.Context, f audit.Filter) ([]audit.Finding, err
 	return list, nil
 }
 
-// DriftCount is how many open findings there are of a class, in one currency.
-type DriftCount struct {
-	Class    audit.Class
-	Currency ledger.Currency
-	Number   int64
-	Amount   int64 // minor units
-}
-
 // DriftCounts counts the open findings by class and currency.
-func (d *DB) DriftCounts(ctx context.Context) ([]DriftCount, error) {
-	var counts []DriftCount
+func (d *DB) DriftCounts(ctx context.Context) ([]audit.Count, error) {
+	var counts []audit.Count
 	err := d.read.NewRaw(`SELECT class, currency, count(*) AS number, CAST(sum(amount) AS bigint) AS amount FROM drift
 		WHERE cleared_at IS NULL AND accepted_at IS NULL GROUP BY class, currency ORDER BY class, currency`).Scan(ctx, &counts)
 	if err != nil {

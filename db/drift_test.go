@@ -184,7 +184,7 @@ func TestAFindingIsSeenAgainClearedAndOpenedAgain(t *testing.T) {
 			stored[0].OpenedAt.Before(cleared.ClearedAt) || !stored[0].FirstSeen.Equal(want[0].FirstSeen) {
 			t.Errorf("it came back: %+v, opened %v", stored[0], opened)
 		}
-		if _, err := d.Finding(t.Context(), newID()); !errors.Is(err, ErrNotFound) {
+		if _, err := d.Finding(t.Context(), newID()); !errors.Is(err, audit.ErrNotFound) {
 			t.Errorf("an unknown finding: %v", err)
 		}
 	})
@@ -278,7 +278,7 @@ func TestFindingsAreListedAndCounted(t *testing.T) {
 			}
 		}
 		counts, err := d.DriftCounts(t.Context())
-		want := []DriftCount{{audit.Amount, "eur", 1, 12}, {audit.Amount, "usd", 1, 12}, {audit.Foreign, "eur", 1, 12}, {audit.Foreign, "usd", 1, 12}}
+		want := []audit.Count{{Class: audit.Amount, Currency: "eur", Number: 1, Amount: 12}, {Class: audit.Amount, Currency: "usd", Number: 1, Amount: 12}, {Class: audit.Foreign, Currency: "eur", Number: 1, Amount: 12}, {Class: audit.Foreign, Currency: "usd", Number: 1, Amount: 12}}
 		if diff := cmp.Diff(want, counts); err != nil || diff != "" {
 			t.Errorf("%v: %s", err, diff)
 		}

@@ -1,0 +1,211 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
+)
+
+// judge looks at one transfer a second time, at both sides, and keeps what it finds: its row,
+// then the object by its ID, then the row again. A row that moved meanwhile proves nothing, and
+// what is known about it stays as it is.
+func (w *walker) judge(operation ledger.ID, stripeID string) error {
+	mended, err := w.look(operation, stripeID)
+	if mended && err == nil {
+		_, err = w.look(operation, stripeID) // and sees it mended
+	}
+	return err
+}
+
+func (w *walker) look(operation ledger.ID, stripeID string) (mended bool, err error) {
+	before, err := w.row(operation, stripeID)
+	if err != nil {
+		return false, err
+	}
+	objects := []string{stripeID}
+	if before != nil && before.Transfer.StripeID != "" && before.Transfer.StripeID != stripeID {
+		objects = append(objects, before.Transfer.StripeID)
+	}
+	var held []ledger.StripeTransfer
+	for _, id := range objects {
+		s, err := w.object(id)
+		switch {
+		case err == nil:
+			held = append(held, s)
+		case errors.Is(err, stripe.ErrNotThere):
+		case errors.Is(err, errStopping):
+			return false, err
+		default:
+			w.sys.log.Warn("a transfer cannot be read at Stripe, and so not be compared", "stripe_id", id, "err", err)
+			return false, w.keep(objects)
+		}
+	}
+	after, err := w.row(operation, stripeID)
+	if err != nil {
+		return false, err
+	}
+	if (before == nil) != (after == nil) || before != nil && (before.Transfer.ID != after.Transfer.ID || before.Transfer.Version != after.Transfer.Version) {
+		return false, w.keep(objects)
+	}
+	if after != nil && w.seen != nil {
+		w.seen[after.Transfer.StripeID] = struct{}{}
+	}
+	found, sure := w.differences(after, held)
+	if !sure {
+		return false, w.keep(objects)
+	}
+	return w.record(objects, found)
+}
+
+// row reads the row that an object names, or else the one that claims it.
+func (w *walker) row(operation ledger.ID, stripeID string) (*ledger.Record, error) {
+	var records []ledger.Record
+	err := w.store(func(ctx context.Context) (err error) {
+		if operation == (ledger.ID{}) {
+			records, err = w.sys.conf.Store.ByStripeID(ctx, []string{stripeID})
+		} else {
+			records, err = w.sys.conf.Store.Load(ctx, []ledger.ID{operation})
+		}
+		return err
+	})
+	if err != nil || len(records) == 0 {
+		return nil, err
+	}
+	return &records[0], nil
+}
+
+func (w *walker) object(id string) (s ledger.StripeTransfer, err error) {
+	err = w.read(oddTries, func(ctx context.Context) (int, error) {
+		s, err = w.sys.conf.Stripe.Transfer(ctx, id)
+		return stripe.CallsFor(s), err
+	})
+	return s, err
+}
+
+// differences compares what both looks agree on. It is not sure while absence may be a lag of
+// Stripe's reads.
+func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (found []audit.Finding, sure bool) {
+	if r == nil {
+		for _, s := range held {
+			d := audit.Unclaimed(s)
+			if d.Class != audit.Foreign || !w.sys.conf.Reconcile.IgnoreForeign {
+				found = append(found, audit.Found(d, nil, held))
+			}
+		}
+		return found, true
+	}
+	t := &r.Transfer
+	var mine []ledger.StripeTransfer
+	for _, s := range held {
+		if op, _ := audit.Named(s); op == t.ID || s.ID == t.StripeID {
+			mine = append(mine, s)
+		}
+	}
+	for _, d := range audit.Compare(t, mine) {
+		absent := d.Class == audit.MissingAtStripe || d.Class == audit.ReversalMissing
+		if absent && r.ReadAt.Sub(settledAt(t, d.StripeID)) < w.sys.conf.Policy.Windows.Lag {
+			return nil, false
+		}
+		found = append(found, audit.Found(d, t, mine))
+	}
+	for _, e := range audit.Unsettled(t, mine) {
+		switch {
+		case e.State == ledger.Parked:
+			d := audit.Difference{Class: audit.Parked, Transfer: t.ID, StripeID: e.StripeID,
+				Detail: fmt.Sprintf("%s is parked in the ledger, and Stripe holds it", e.Operation)}
+			found = append(found, audit.Found(d, t, mine))
+		case e.State == ledger.Unresolved && !w.sys.conf.Reconcile.ReportOnly:
+			w.nudge(t, e)
+		}
+	}
+	return found, true
+}
+
+// nudge tells a transfer's actor, which is at it by itself, where to look: it saves it the wait.
+func (w *walker) nudge(t *ledger.Transfer, e audit.Evidence) {
+	at := e.StripeID
+	if e.Operation != t.ID {
+		at = t.StripeID
+	}
+	w.root.Send(w.sys.shard(t.ID), deliver{t.ID, hint{stripeID: at}})
+}
+
+// settledAt is when the operation that has a Stripe ID came to where it is.
+func settledAt(t *ledger.Transfer, stripeID string) time.Time {
+	for i := range t.Reversals {
+		if t.Reversals[i].StripeID == stripeID {
+			return t.Reversals[i].Since
+		}
+	}
+	return t.Since
+}
+
+// keep has the walk not clear what is known about objects that it could not judge.
+func (w *walker) keep(objects []string) error {
+	return w.store(func(ctx context.Context) error { return w.sys.conf.Store.KeepFindings(ctx, objects, w.at.No) })
+}
+
+// record stores all that a look at some objects found, raises the alarm for what is new, and
+// applies what may be applied by itself. It reports whether something was.
+func (w *walker) record(objects []string, found []audit.Finding) (mended bool, err error) {
+	w.at.Different += int64(len(found))
+	for i := range found {
+		found[i].ID = w.sys.conf.NewID()
+	}
+	var stored []audit.Finding
+	var opened []bool
+	err = w.store(func(ctx context.Context) (err error) {
+		stored, opened, err = w.sys.conf.Store.Judge(ctx, objects, w.at.No, found)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	for i := range stored {
+		f := &stored[i]
+		switch {
+		case !opened[i]:
+		case f.Class == audit.Foreign || f.Class == audit.Parked: // of no harm in themselves
+			w.sys.log.Warn("drift", "finding", f.ID, "difference", f.Difference.String())
+		default:
+			w.sys.alarm("drift", "finding", f.ID, "difference", f.Difference.String())
+		}
+		if f.Repair != audit.RepairNone && f.Open() && f.AppliedAt.IsZero() && !w.sys.conf.Reconcile.ReportOnly {
+			mended = w.apply(f) || mended
+		}
+	}
+	return mended, nil
+}
+
+// applyTimeout bounds how long a transfer's actor is waited for.
+const applyTimeout = time.Minute
+
+// applyNamespace derives the IDs of the messages by which findings are mended.
+var applyNamespace = uuid.MustParse("5a0c1f55-7d2e-5e8a-b0a7-3d0d6f1c9e42")
+
+// apply sends the proposed message, once for each walk that sees the finding, whoever makes it.
+func (w *walker) apply(f *audit.Finding) bool {
+	s := w.sys
+	m, _ := f.Message()
+	m.ID = uuid.NewSHA1(applyNamespace, fmt.Appendf(nil, "%s %d %d", f.ID, w.at.No, f.OpenedAt.UnixMicro()))
+	m.By = ledger.By{Message: m.ID, Principal: "settled", Reason: "the reconciler read it at Stripe"}
+	ctx, cancel := context.WithTimeout(w.ctx, applyTimeout)
+	defer cancel()
+	_, err := s.Inject(ctx, m)
+	if err == nil {
+		err = w.store(func(ctx context.Context) error { return s.conf.Store.MarkApplied(ctx, f.ID, m.By) })
+	}
+	if err != nil {
+		s.log.Warn("what the reconciler found could not be mended; the next walk tries again", "finding", f.ID, "err", err)
+		return false
+	}
+	s.log.Info("mended", "finding", f.ID, "by", m.Type)
+	return true
+}
