@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // Engine is the actor system, as far as this package knows it.
@@ -22,6 +23,13 @@ type Engine interface {
 	Ready(ctx context.Context) error
 	// Policy is what planning depends on beside the transfer.
 	Policy() ledger.Policy
+
+	// Reconciler says what the reconciler is doing.
+	Reconciler(ctx context.Context) (audit.Status, error)
+	// Reconcile has a walk begun, now or after the one that goes on. The same message asks once.
+	Reconcile(ctx context.Context, by ledger.By) (audit.Status, error)
+	// Mend does what a person decided about a finding. A message acts once.
+	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, by ledger.By) (audit.Finding, error)
 }
 
 // Store is the ledger's database, for reading.
@@ -30,6 +38,13 @@ type Store interface {
 	Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error)
 	// List returns at most f.Limit transfers, newest first.
 	List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error)
+
+	// Finding returns a finding of the reconciler, or [audit.ErrNotFound].
+	Finding(ctx context.Context, id ledger.ID) (audit.Finding, error)
+	// Findings returns at most f.Limit findings, newest first.
+	Findings(ctx context.Context, f audit.Filter) ([]audit.Finding, error)
+	// DriftCounts counts the open findings.
+	DriftCounts(ctx context.Context) ([]audit.Count, error)
 }
 
 // Tokens is where the admin tokens are kept.

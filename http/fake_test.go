@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 func TestMain(m *testing.M) {
@@ -48,6 +49,9 @@ type world struct {
 	asked     int // how often the tokens were read
 	keys      map[string]*storedKey
 
+	findings []audit.Finding // newest first
+	runs     []ledger.By     // walks that were asked for
+
 	broken   error         // what the engine and the store answer, when not nil
 	unready  error         // what Ready answers
 	panics   bool          // whether Create panics
@@ -68,7 +72,7 @@ func newWorld() *world {
 		clock:     time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC),
 		transfers: make(map[ledger.ID]*ledger.Dossier), reference: make(map[string]ledger.ID),
 		events: make(map[string]ledger.StripeEvent), messages: make(map[ledger.ID]ledger.Message),
-		keys: make(map[string]*storedKey),
+		keys: make(map[string]*storedKey), findings: []audit.Finding{aFinding()},
 	}
 }
 

@@ -15,7 +15,7 @@ var messageNames = []string{"type", "reason", "amount", "until", "outcome", "str
 
 // injectMessage hands a person's message to the engine, which audits it before it acts.
 func (s *Server) injectMessage(c *call) (reply, error) {
-	id, err := pathID(c)
+	id, err := pathID(c, "transfer")
 	if err != nil {
 		return reply{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // problemBase begins every problem's type. The types are stable: clients may compare them.
@@ -105,6 +106,8 @@ func faultOf(err error) (f *fault, known bool) {
 		return wrongFields(fields), true
 	case errors.Is(err, ledger.ErrNotFound):
 		return faultf(notFound, "No transfer has this ID."), true
+	case errors.Is(err, audit.ErrNotFound):
+		return faultf(notFound, "No finding has this ID."), true
 	case errors.Is(err, ledger.ErrTooEarly):
 		return faultf(tooEarly, "%s", err), true
 	case errors.Is(err, ledger.ErrIllegalMove):

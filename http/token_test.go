@@ -23,16 +23,21 @@ var requests = map[string]struct {
 	least      Role
 	status     int // when it is allowed
 }{
-	"POST /v1/transfers":               {"/v1/transfers", order(), RoleOperator, 200},
-	"POST /v1/transfers/batch":         {"/v1/transfers/batch", `{"transfers":[` + order() + `]}`, RoleOperator, 200},
-	"GET /v1/transfers":                {"/v1/transfers", "", RoleViewer, 200},
-	"GET /v1/transfers/{id}":           {"/v1/transfers/{id}", "", RoleViewer, 200},
-	"POST /v1/transfers/{id}/messages": {"/v1/transfers/{id}/messages", `{"type":"restart","reason":"x"}`, RoleOperator, 202},
-	"GET /livez":                       {"/livez", "", anyone, 200},
-	"HEAD /livez":                      {"/livez", "", anyone, 200},
-	"GET /readyz":                      {"/readyz", "", anyone, 200},
-	"HEAD /readyz":                     {"/readyz", "", anyone, 200},
-	"GET /metrics":                     {"/metrics", "", anyone, 200},
+	"POST /v1/transfers":                  {"/v1/transfers", order(), RoleOperator, 200},
+	"POST /v1/transfers/batch":            {"/v1/transfers/batch", `{"transfers":[` + order() + `]}`, RoleOperator, 200},
+	"GET /v1/transfers":                   {"/v1/transfers", "", RoleViewer, 200},
+	"GET /v1/transfers/{id}":              {"/v1/transfers/{id}", "", RoleViewer, 200},
+	"POST /v1/transfers/{id}/messages":    {"/v1/transfers/{id}/messages", `{"type":"restart","reason":"x"}`, RoleOperator, 202},
+	"GET /v1/drift":                       {"/v1/drift", "", RoleViewer, 200},
+	"GET /v1/drift/{id}":                  {"/v1/drift/" + findingID, "", RoleViewer, 200},
+	"POST /v1/drift/{id}/messages":        {"/v1/drift/" + findingID + "/messages", `{"type":"accept","reason":"x"}`, RoleOperator, 202},
+	"GET /v1/actors/reconciler":           {"/v1/actors/reconciler", "", RoleViewer, 200},
+	"POST /v1/actors/reconciler/messages": {"/v1/actors/reconciler/messages", `{"type":"run","reason":"x"}`, RoleOperator, 202},
+	"GET /livez":                          {"/livez", "", anyone, 200},
+	"HEAD /livez":                         {"/livez", "", anyone, 200},
+	"GET /readyz":                         {"/readyz", "", anyone, 200},
+	"HEAD /readyz":                        {"/readyz", "", anyone, 200},
+	"GET /metrics":                        {"/metrics", "", anyone, 200},
 }
 
 func TestEveryRouteIsClosedUnlessTheRoleOpensIt(t *testing.T) {

@@ -196,7 +196,7 @@ func (s *Server) listTransfers(c *call) (reply, error) {
 
 // getTransfer answers all that is known of one transfer.
 func (s *Server) getTransfer(c *call) (reply, error) {
-	id, err := pathID(c)
+	id, err := pathID(c, "transfer")
 	if err != nil {
 		return reply{}, err
 	}
@@ -220,12 +220,12 @@ func (s *Server) live(c *call, id ledger.ID) ledger.Live {
 	return s.engine.Live(ctx, id)
 }
 
-// pathID reads the ID in the path, in its one canonical form.
-func pathID(c *call) (ledger.ID, error) {
+// pathID reads the ID in the path, in its one canonical form; of says whose it is.
+func pathID(c *call, of string) (ledger.ID, error) {
 	text, _ := c.ctx.UserValue("id").(string)
 	id, err := ledger.ParseID(text)
 	if err != nil || id.String() != text {
-		return uuid.Nil, faultf(notFound, "%s is no transfer's ID: it looks like 0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e.", quote(text))
+		return uuid.Nil, faultf(notFound, "%s is no %s's ID: it looks like 0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e.", quote(text), of)
 	}
 	return id, nil
 }

@@ -51,10 +51,10 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	}
 	// What moves between the two readings looks like a difference. One that is real is
 	// there again in a second audit.
-	report, err := auditOnce(ctx, d, client)
+	report, err := auditOnce(ctx, d, client, conf)
 	if err == nil && len(report.Differences) > 0 {
 		var again audit.Report
-		if again, err = auditOnce(ctx, d, client); err == nil {
+		if again, err = auditOnce(ctx, d, client, conf); err == nil {
 			again.Differences = slices.DeleteFunc(again.Differences, func(x audit.Difference) bool { return !slices.Contains(report.Differences, x) })
 			report = again
 		}
@@ -65,9 +65,12 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	return printReport(w.stdout, report)
 }
 
-// auditOnce reads Stripe, then the ledger, and compares.
-func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client) (audit.Report, error) {
+// auditOnce reads Stripe, then the ledger, and compares. What a person has accepted is left out.
+func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client, conf config) (audit.Report, error) {
 	a := audit.New()
+	if !conf.reconcile.IgnoreForeign {
+		a.Strict()
+	}
 	err := client.List(ctx, time.Time{}, time.Time{}, func(t ledger.StripeTransfer) error {
 		a.Stripe(t)
 		return nil
@@ -75,7 +78,23 @@ func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client) (audit.Repo
 	if err != nil {
 		return audit.Report{}, fmt.Errorf("list Stripe's transfers: %w", err)
 	}
-	return auditLedger(ctx, d, a)
+	report, err := auditLedger(ctx, d, a)
+	if err != nil || len(report.Differences) == 0 {
+		return report, err
+	}
+	accepted, err := d.Findings(ctx, audit.Filter{Accepted: true})
+	if err != nil {
+		return audit.Report{}, err
+	}
+	as := make(map[string]string, len(accepted)) // what each said when it was
+	for _, f := range accepted {
+		as[f.Key()] = f.Detail
+	}
+	report.Differences = slices.DeleteFunc(report.Differences, func(x audit.Difference) bool {
+		said, known := as[x.Key()]
+		return known && said == x.Detail
+	})
+	return report, nil
 }
 
 // auditLedger feeds every row of the ledger to an auditor that knows Stripe's side.

@@ -84,7 +84,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	conf.policy.Epoch, conf.policy.EpochSince = epoch, since
 	system, err := actors.New(actors.Config{
 		Store: store0, Transient: db.Transient, Stripe: client, Policy: conf.policy, Limits: conf.limits,
-		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep,
+		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
 		Verify: verifyAccount(store0, client, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrOtherAccount) },
 		Metrics: registry, Log: log,
 	})

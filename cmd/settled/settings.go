@@ -45,6 +45,10 @@ type flags struct {
 	UnresolvedPolicy         *string `var:"UNRESOLVED_POLICY" def:"park" help:"what is parked when Stripe shows nothing after QUIET_WINDOW: park (what saw a 5xx), always" placeholder:"X"`
 	SafeWindow               *string `var:"SAFE_WINDOW" def:"6h" help:"how long a key may be sent after its first send" placeholder:"X"`
 	QuietWindow              *string `var:"QUIET_WINDOW" def:"10h30m" help:"after how long nothing of a send can be under way any more" placeholder:"X"`
+	ReconcileInterval        *string `var:"RECONCILE_INTERVAL" def:"1h" help:"between the beginnings of two walks over Stripe and the ledger" placeholder:"X"`
+	ReconcileRate            *string `var:"RECONCILE_RATE" def:"2" help:"reads of Stripe a second that a walk may make; each is of up to 100 transfers" placeholder:"X"`
+	ReconcilePolicy          *string `var:"RECONCILE_POLICY" def:"adopt" help:"what a walk applies by itself: adopt (what Stripe is read to hold), report (nothing)" placeholder:"X"`
+	ReconcileForeign         *string `var:"RECONCILE_FOREIGN" def:"report" help:"transfers that others make in the same account: report, ignore" placeholder:"X"`
 	LogLevel                 *string `var:"LOG_LEVEL" def:"info" help:"debug, info, warn, error" placeholder:"X"`
 	LogFormat                *string `var:"LOG_FORMAT" help:"text or json; text on a terminal, else json" placeholder:"X"`
 	ShutdownTimeout          *string `var:"SHUTDOWN_TIMEOUT" def:"30s" help:"how long calls under way may take to end" placeholder:"X"`
@@ -141,6 +145,7 @@ type config struct {
 	policy         ledger.Policy
 	transferSweep  time.Duration
 	reversalSweep  time.Duration
+	reconcile      actors.Reconcile
 	logLevel       string
 	logFormat      string
 	shutdown       time.Duration
@@ -264,11 +269,17 @@ func (v values) parse(sandbox bool) (config, []error) {
 			problems = append(problems, err)
 		}
 	}
+	c.reconcile = actors.Reconcile{
+		Interval: duration("RECONCILE_INTERVAL"), Rate: number("RECONCILE_RATE", 1),
+		ReportOnly:    oneOf("RECONCILE_POLICY", "adopt", "report") == "report",
+		IgnoreForeign: oneOf("RECONCILE_FOREIGN", "report", "ignore") == "ignore",
+	}
 	if c.speed = number("SIMULATED_SPEED", 1); c.speed > 1 {
 		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
 			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
 		c.policy = faster(c.policy, c.speed)
+		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second), c.reconcile.Rate*c.speed
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
 	}
 	c.logLevel = oneOf("LOG_LEVEL", "debug", "info", "warn", "error")

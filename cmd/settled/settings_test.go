@@ -27,7 +27,8 @@ func TestConfigPrintsEveryProblemAtOnceAndNeverASecret(t *testing.T) {
 		"TRANSFER_RETRY_MAX_ATTEMPTS": "0", "TRANSFER_RETRY_INTERVAL": "1", "TRANSFER_BACKOFF_BASE": "-1m", "TRANSFER_BACKOFF_MAX": "soon",
 		"REVERSAL_WORKER_ENABLED": "2", "REVERSAL_MAX_RETRIES": "1.5", "REVERSAL_CHECK_INTERVAL": "", "REVERSAL_BACKOFF_BASE": "2h", "REVERSAL_BACKOFF_MAX": "1h",
 		"UNRESOLVED_POLICY": "guess", "SAFE_WINDOW": "23h", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "SHUTDOWN_TIMEOUT": "0s",
-		"SENTRY_DSN": "https://host/" + canary, "SIMULATED_SPEED": "0",
+		"SENTRY_DSN":         "https://host/" + canary,
+		"RECONCILE_INTERVAL": "never", "RECONCILE_RATE": "0", "RECONCILE_POLICY": "pay", "RECONCILE_FOREIGN": "perhaps", "SIMULATED_SPEED": "0",
 	}
 	var environ []string
 	for k, v := range broken {
