@@ -68,11 +68,7 @@ func (l *life) rest() {
 func (l *life) restart() {
 	l.Helper()
 	for _, d := range l.daemons {
-		if d.isDead() {
-			d.crash()
-		} else {
-			d.stop()
-		}
+		d.stop()
 		l.retire(d)
 	}
 	before, sent := l.transfer(), l.sim.Counts()["request POST /v1/transfers"]

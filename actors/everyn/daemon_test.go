@@ -52,7 +52,7 @@ func (l *life) start(p *points) *daemon {
 func (d *daemon) open() (err error) {
 	ctx := context.Background()
 	l := d.life
-	if d.ledger, err = db.Open(ctx, l.url, db.Options{Connector: d.faults.Connector, MaxConns: 4, LockWait: time.Minute}); err != nil {
+	if d.ledger, err = db.Open(ctx, l.url, db.Options{Connector: d.faults.Connector, MaxConns: 2, LockWait: time.Minute}); err != nil {
 		return err
 	}
 	if _, err := d.ledger.Migrate(ctx); err != nil {
@@ -115,15 +115,23 @@ func (d *daemon) crash() {
 	<-d.faults.Gone()
 }
 
-// stop ends the process in order.
+// stop ends the process in order, if it does not die of that.
 func (d *daemon) stop() {
 	d.life.Helper()
+	if d.isDead() {
+		d.crash()
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.life.pace.patience)
 	defer cancel()
-	if err := d.system.Stop(ctx); err != nil {
+	defer context.AfterFunc(deadOf(d), cancel)()
+	if err := d.system.Stop(ctx); err != nil && !d.isDead() {
 		d.life.Errorf("stop: %v", err)
 	}
 	d.close()
+	if d.isDead() {
+		<-d.faults.Gone()
+	}
 }
 
 func (d *daemon) close() {

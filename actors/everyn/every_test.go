@@ -48,6 +48,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 		for _, b := range moneyKinds {
 			s.pairs(a, b, on, func(l *life) {
 				l.pay()
+				l.restart()
 				l.holds(ledger.Completed)
 			})
 		}

@@ -65,15 +65,11 @@ type post struct {
 }
 
 // begin makes a world over a migrated, empty database.
-func begin(t *testing.T, pace pace, url string, troubles []trouble) *life {
-	l := &life{T: t, pace: pace, url: url, log: slog.New(slog.DiscardHandler), points: &points{}, troubles: troubles,
+func begin(t *testing.T, pace pace, url string, watch *db.DB, troubles []trouble) *life {
+	l := &life{T: t, pace: pace, url: url, watch: watch, log: slog.New(slog.DiscardHandler), points: &points{}, troubles: troubles,
 		posts: map[string]post{}, alarmed: map[string]int{}}
 	if *tell {
 		l.log = slog.New(slog.NewTextHandler(t.Output(), nil))
-	}
-	var err error
-	if l.watch, err = db.Open(context.Background(), url, db.Options{MaxConns: 2}); err != nil {
-		t.Fatal(err)
 	}
 	l.sim = stripesim.New(stripesim.Config{
 		Times: pace.times, PlatformBalance: map[string]int64{"eur": 0},
@@ -87,14 +83,9 @@ func begin(t *testing.T, pace pace, url string, troubles []trouble) *life {
 // end ends the world.
 func (l *life) end() {
 	for _, d := range l.daemons {
-		if d.isDead() {
-			d.crash()
-		} else {
-			d.stop()
-		}
+		d.stop()
 	}
 	l.sim.Close()
-	l.watch.Close()
 }
 
 // live takes the transfer through its life: refused at first, for want of money; paid; brought

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/db"
@@ -50,13 +51,15 @@ func inRealTime() pace {
 		times: stripesim.Times{KeyLife: windows.KeyLife, LateMax: windows.Late, WireMax: windows.Wire, ListLag: windows.Lag,
 			EventDelayMax: 2 * time.Second, SlowMax: 100 * time.Millisecond},
 		timeout: 300 * time.Millisecond, cooldown: 5 * time.Millisecond, sweep: time.Second, onItsWay: 500 * time.Millisecond, patience: 2 * time.Minute,
-		glance: func(time.Duration) time.Duration { return 3 * time.Millisecond },
+		glance: func(waited time.Duration) time.Duration {
+			return min(max(5*time.Millisecond, waited/2), 50*time.Millisecond)
+		},
 	}
 }
 
-// within lives one life at a pace.
-func within(t *testing.T, p pace, url string, live func(*life), troubles []trouble) (left int, had tally) {
-	l := begin(t, p, url, troubles)
+// within lives one life at a pace, over the database of a URL; watch is another way to it.
+func within(t *testing.T, p pace, url string, watch *db.DB, live func(*life), troubles []trouble) (left int, had tally) {
+	l := begin(t, p, url, watch, troubles)
 	defer func() { // also of a life that was given up
 		l.end()
 		left, had = l.points.left(), l.points.tally
@@ -79,7 +82,9 @@ func onSQLite(t *testing.T) run {
 			t.Fatal(err)
 		}
 		synctest.Test(t, func(t *testing.T) {
-			left, had = within(t, inBubble(), "sqlite:"+path, live, troubles)
+			watch := open(t, "sqlite:"+path)
+			defer watch.Close()
+			left, had = within(t, inBubble(), "sqlite:"+path, watch, live, troubles)
 			time.Sleep(2 * time.Minute) // late timers' dead letters, and the library's throttle of their log
 			synctest.Wait()
 		})
@@ -87,30 +92,53 @@ func onSQLite(t *testing.T) run {
 	}
 }
 
-// onPostgres gives each life a copy of one migrated database, in a server that lives as long as
-// the test.
+// onPostgres gives each life one of a few databases, emptied after the life before it, in a
+// server that lives as long as the test.
 func onPostgres(t *testing.T) run {
-	ctx := context.Background()
 	server := dbtest.NewServerIn(t, inMemory(t))
-	url, err := server.CreateDatabase(ctx, "template")
-	if err != nil {
-		t.Fatal(err)
+	ctx := context.Background()
+	type place struct {
+		url   string
+		watch *db.DB
+		wiper *pgx.Conn
 	}
-	migrate(t, url)
-	var made atomic.Int64
-	return func(t *testing.T, live func(*life), troubles ...trouble) (left int, had tally) {
-		name := fmt.Sprintf("life_%d", made.Add(1))
-		url, err := server.CopyDatabase(ctx, "template", name)
+	places := make(chan place, *lives)
+	for i := range *lives {
+		url, err := server.CreateDatabase(t.Context(), fmt.Sprintf("life_%d", i))
 		if err != nil {
 			t.Fatal(err)
 		}
-		left, had = within(t, inRealTime(), url, live, troubles)
-		if err := server.DropDatabase(ctx, name); err != nil {
-			t.Error(err)
+		migrate(t, url)
+		watch := open(t, url)
+		wiper, err := pgx.Connect(ctx, url)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return left, had
+		t.Cleanup(func() {
+			wiper.Close(ctx)
+			watch.Close()
+		})
+		places <- place{url, watch, wiper}
+	}
+	return func(t *testing.T, live func(*life), troubles ...trouble) (left int, had tally) {
+		at := <-places
+		defer func() {
+			if _, err := at.wiper.Exec(ctx, wipe); err != nil {
+				t.Errorf("wipe: %v", err)
+			}
+			places <- at
+		}()
+		return within(t, inRealTime(), at.url, at.watch, live, troubles)
 	}
 }
+
+// wipe empties a database, past the triggers that keep its rows.
+const wipe = `SET session_replication_role = replica;
+	DO $$ DECLARE name text; BEGIN
+		FOR name IN SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations' LOOP
+			EXECUTE 'DELETE FROM ' || name;
+		END LOOP;
+	END $$`
 
 // inMemory makes a directory that no disk has to keep: processes die here, but no power fails.
 func inMemory(t *testing.T) string {
@@ -126,12 +154,18 @@ func inMemory(t *testing.T) string {
 	return dir
 }
 
-func migrate(t *testing.T, url string) {
+func open(t *testing.T, url string) *db.DB {
 	t.Helper()
-	d, err := db.Open(context.Background(), url, db.Options{})
+	d, err := db.Open(context.Background(), url, db.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+func migrate(t *testing.T, url string) {
+	t.Helper()
+	d := open(t, url)
 	defer d.Close()
 	if _, err := d.Migrate(context.Background()); err != nil {
 		t.Fatal(err)

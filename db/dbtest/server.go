@@ -101,12 +101,6 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) (string, error
 	return s.URL(name), execute(ctx, s.URL("postgres"), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 }
 
-// CopyDatabase makes a database like another, to which nobody may be connected, and returns its URL.
-func (s *Server) CopyDatabase(ctx context.Context, from, name string) (string, error) {
-	return s.URL(name), execute(ctx, s.URL("postgres"),
-		"CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE "+pgx.Identifier{from}.Sanitize())
-}
-
 // DropDatabase drops a database, also when somebody is connected to it.
 func (s *Server) DropDatabase(ctx context.Context, name string) error {
 	return execute(ctx, s.URL("postgres"), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
