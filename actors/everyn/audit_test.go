@@ -21,6 +21,7 @@ func (l *life) sees(r *http.Request, body string) {
 	if !again {
 		l.posts[key] = post{now, path, body}
 	}
+	alone := len(l.daemons) == 1
 	l.mu.Unlock()
 	if again && (first.path != path || first.body != body) {
 		l.Errorf("key %s was used for\n%s %s\nand for\n%s %s", key, first.path, first.body, path, body)
@@ -35,7 +36,7 @@ func (l *life) sees(r *http.Request, body string) {
 	}
 	op, _ := records[0].Transfer.Current()
 	// Where two daemons own the transfer, the other may have settled it a moment ago.
-	if len(l.daemons) == 1 && (op == nil || op.State != ledger.Sending || op.OpenSends < 1 || ledger.Key(op.ID, op.Epoch, op.Generation) != key) {
+	if alone && (op == nil || op.State != ledger.Sending || op.OpenSends < 1 || ledger.Key(op.ID, op.Epoch, op.Generation) != key) {
 		l.Errorf("%s was sent, and the ledger does not know:\n%s", key, l.story())
 	}
 }

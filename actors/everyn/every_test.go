@@ -42,6 +42,9 @@ func TestEveryPointWithTwoOwners(t *testing.T) {
 // TestEveryPairOfPoints fails every two points of a payment's way from the order to its record,
 // the second wherever the first has led to.
 func TestEveryPairOfPoints(t *testing.T) {
+	if *every == 0 && (testing.Short() || racing) {
+		t.Skip("64 pairs of kinds, in nothing that TestEveryPoint does not run")
+	}
 	on := onSQLite(t)
 	s := newSweep(t)
 	for _, a := range moneyKinds {

@@ -341,7 +341,12 @@ func (l *life) transfer() *ledger.Transfer {
 
 // story tells the transfer's history, a line for each step.
 func (l *life) story() string {
-	d, err := l.watch.Dossier(context.Background(), l.id)
+	ctx := context.Background()
+	records, err := l.watch.ByReference(ctx, []string{l.order.Reference})
+	if err != nil || len(records) != 1 {
+		return fmt.Sprintf("%d transfers, %v", len(records), err)
+	}
+	d, err := l.watch.Dossier(ctx, records[0].Transfer.ID)
 	if err != nil {
 		return err.Error()
 	}
