@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/stripe/stripe-go/v76/webhook"
@@ -78,48 +77,6 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-func FuzzCreate(f *testing.F) {
-	for _, body := range []string{orderText, `{}`, `[]`, `{"amount":1.5}`, `{"amount":"1"}`, `{"metadata":{"a":"b"}}`, `{"metadata":{"a":{"b":[]}}}`, order("x", "1"),
-		order("not_before", `"2026-02-01T00:00:00Z"`), order("description", `"\ud83d\ude00 \\ \" \/"`), ` { "amount" : 12 , "amount" : 13 } `, `{"":0}`, "{\"a\xff\":1}"} {
-		f.Add([]byte(body))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		text, err := checkJSON(body, requestDepth)
-		if err != nil || text[0] != '{' {
-			return
-		}
-		o, err := parseOrder(text)
-		if err != nil {
-			problem, known := faultOf(err)
-			if !known || problem.kind != invalidRequest || len(problem.fields) == 0 {
-				t.Fatalf("%q: %v", body, err)
-			}
-			if !utf8.Valid(problem.text("", "")) {
-				t.Fatalf("%q: the answer is not UTF-8", body)
-			}
-			return
-		}
-		if err := o.Check(); err != nil {
-			t.Fatalf("%q was taken: %v", body, err)
-		}
-		// The standard library, which takes more, reads the same order.
-		var std struct {
-			Reference, Seller, Destination, Description string
-			Amount                                      int64
-			Metadata                                    map[string]string
-		}
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.DisallowUnknownFields()
-		if err := json.Unmarshal(body, &std); err != nil {
-			t.Fatalf("%q was taken: %v", body, err)
-		}
-		if std.Reference != o.Reference || std.Seller != o.Seller || std.Destination != o.Destination || std.Description != o.Description ||
-			std.Amount != o.Money.Amount || len(std.Metadata) != len(o.Metadata) {
-			t.Fatalf("%q became %+v, and %+v in the standard library", body, o, std)
-		}
-	})
-}
-
 func FuzzCursor(f *testing.F) {
 	for _, s := range []string{"", "AQ", cursor(uuid.MustParse("0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e")), cursor(uuid.Nil), strings.Repeat("A", 23), strings.Repeat("_", 23), "AQ==", "\n",
 		cursor(uuid.Max)[:9] + "\r" + cursor(uuid.Max)[9:]} {
@@ -132,6 +89,43 @@ func FuzzCursor(f *testing.F) {
 		}
 		if err != nil && id != uuid.Nil {
 			t.Fatalf("%q: %s and %v", s, id, err)
+		}
+	})
+}
+
+// A webhook changes something only when it is rightly signed, of now, and an event; then it
+// is stored byte for byte.
+func FuzzWebhook(f *testing.F) {
+	for _, body := range []string{eventText, `{}`, `{"id":"evt_1","type":"a","livemode":true}`, `{"id":"evt_1","type":"a","data":{"object":{"id":"\u0000"}}}`, "\xff", `{"id":"evt_1","type":"a","account":"acct_1"} `} {
+		f.Add([]byte(body), int64(0), "", false)
+		f.Add([]byte(body), int64(301), ",v0=00", false)
+		f.Add([]byte(body), int64(-300), ",v1="+strings.Repeat("0", 64), true)
+	}
+	b := newBench(f)
+	f.Fuzz(func(t *testing.T, body []byte, skew int64, junk string, stranger bool) {
+		if skew < -1<<30 || skew > 1<<30 {
+			t.Skip()
+		}
+		b.reset()
+		secret := secretNew
+		if stranger {
+			secret = "whsec_of_somebody_else"
+		}
+		header := sign(secret, string(body), b.now().Add(time.Duration(skew)*time.Second)) + asHeader(junk)
+		a := b.call(t, "POST", "/webhooks/stripe", string(body), "Stripe-Signature", header)
+		if a.status != 200 {
+			if len(b.events) != 0 || a.status != 400 && a.status != 413 {
+				t.Fatalf("%q: %d, and %d events", body, a.status, len(b.events))
+			}
+			return
+		}
+		if stranger && !strings.Contains(junk, "v1=") || skew < -300 || skew > 300 || string(a.body) != string(received) || len(b.events) != 1 {
+			t.Fatalf("%q, %d s off, signed by a stranger: %v, was taken: %s, %d events", body, skew, stranger, a.body, len(b.events))
+		}
+		for id, e := range b.events {
+			if e.ID != id || !bytes.Equal(e.Payload, body) {
+				t.Fatalf("%q was stored as %+v", body, e)
+			}
 		}
 	})
 }

@@ -23,19 +23,30 @@ var onlyOnce = [...][]byte{
 // Places in onlyOnce.
 const contentLength, transferEncoding = 0, 1
 
+// atTheHead are headers that fasthttp would also take from behind a chunked body, where no
+// proxy looks for them. Those that frame a message or name its sender it refuses there itself.
+var atTheHead = [...]string{"Idempotency-Key", "X-Request-Id", "Stripe-Signature"}
+
 // guard refuses what fasthttp lets through although two readers could understand it
 // differently, before the request means anything: after it, the connection is closed.
 func guard(h *fasthttp.RequestHeader) *fault {
+	switch string(h.Protocol()) {
+	case "HTTP/1.1", "HTTP/1.0":
+	default:
+		return faultf(badRequest, "Speak HTTP/1.1, not %s.", quote(string(h.Protocol())))
+	}
+	if bytes.IndexByte(h.RequestURI(), '#') >= 0 { // fasthttp would drop what follows; a proxy may not
+		return faultf(badRequest, "A request has no fragment: write # as %%23.")
+	}
 	lines := 0
 	var seen [len(onlyOnce)]bool
 	for rest := h.RawHeaders(); len(rest) > 0; {
-		line := rest
-		if end := bytes.IndexByte(rest, '\n'); end >= 0 {
-			line, rest = rest[:end], rest[end+1:]
-		} else {
-			rest = nil
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line, ended := bytes.CutSuffix(line, []byte("\r"))
+		if !ended {
+			return faultf(badRequest, "A header does not end in CRLF.")
 		}
-		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 {
 			continue
 		}
@@ -61,7 +72,24 @@ func guard(h *fasthttp.RequestHeader) *fault {
 	if seen[contentLength] && seen[transferEncoding] {
 		return faultf(badRequest, "Content-Length and Transfer-Encoding contradict each other: send one.")
 	}
+	if seen[transferEncoding] {
+		for _, name := range atTheHead {
+			if given := len(h.PeekAll(name)); given > rawCount(h, name) {
+				return headerFault(name, "comes behind the body: send it before")
+			}
+		}
+	}
 	return nil
+}
+
+// rawCount is how often a header was given before the body.
+func rawCount(h *fasthttp.RequestHeader, name string) (n int) {
+	for line := range bytes.Lines(h.RawHeaders()) {
+		if given, _, _ := bytes.Cut(line, []byte(":")); bytes.EqualFold(given, []byte(name)) {
+			n++
+		}
+	}
+	return n
 }
 
 func headerFault(name, detail string) *fault {

@@ -348,6 +348,9 @@ func TestAWrongFilterIsRefused(t *testing.T) {
 	} {
 		s.get("/v1/transfers"+query).wants(t, invalidRequest, fields...)
 	}
+	for _, query := range []string{"?seller=%", "?seller=%zz", "?seller=a;b", "?;"} {
+		s.get("/v1/transfers"+query).wants(t, badRequest)
+	}
 	id := s.created()
 	s.get("/v1/transfers/"+id.String()+"?x=1").wants(t, invalidRequest, "x")
 	s.post("/v1/transfers?dry_run=true", orderText).wants(t, invalidRequest, "dry_run")
