@@ -96,14 +96,13 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	scheme, rest, _ := strings.Cut(url, ":")
-	switch scheme {
-	case "postgres", "postgresql":
-		return openPostgres(ctx, url, opts)
-	case "sqlite":
+	if err := CheckURL(url); err != nil {
+		return nil, err
+	}
+	if rest, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(ctx, rest, opts)
 	}
-	return nil, fmt.Errorf("the database URL must begin with sqlite: or postgres:// (sqlite:settled.db, sqlite::memory:, postgres://user@host/name)")
+	return openPostgres(ctx, url, opts)
 }
 
 // Close closes every connection; calls under way fail.

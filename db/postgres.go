@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -75,30 +74,6 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	}
 	b := bun.NewDB(pool, pgdialect.New())
 	return &DB{engine: p, groups: makeGroups(p, b), write: b, read: b, log: opts.Log}, nil
-}
-
-// parsePostgres reads a URL; its errors never show the password.
-func parsePostgres(address string) (*pgx.ConnConfig, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		// The parser's error quotes the URL.
-		return nil, fmt.Errorf("the database URL cannot be read: write postgres://user:password@host:5432/name, with %%xx for special characters in the password")
-	}
-	config, err := pgx.ParseConfig(address)
-	if err == nil {
-		return config, nil
-	}
-	message := err.Error()
-	secrets := []string{u.Query().Get("password")}
-	if p, ok := u.User.Password(); ok {
-		secrets = append(secrets, p, url.QueryEscape(p), url.PathEscape(p))
-	}
-	for _, s := range secrets {
-		if s != "" {
-			message = strings.ReplaceAll(message, s, "xxxxx")
-		}
-	}
-	return nil, fmt.Errorf("the database URL cannot be read: %s", message)
 }
 
 // fit refuses a connection that would lose what it acknowledges, or could not keep it.

@@ -13,6 +13,9 @@ import (
 // CreateDatabase makes an empty database in the PostgreSQL server of a URL, for something that
 // is thrown away, and returns how to drop it again. The URL's role must be allowed to.
 func CreateDatabase(ctx context.Context, url, name string) (drop func(), err error) {
+	if _, err := parsePostgres(url); err != nil {
+		return nil, err // here, because the driver would show more of it
+	}
 	server, err := sql.Open("pgx", url)
 	if err != nil {
 		return nil, fmt.Errorf("open the server: %w", err)

@@ -35,13 +35,22 @@ type lite struct {
 // memory is the path of a database that ends with the process.
 const memory = ":memory:"
 
-func openSQLite(ctx context.Context, path string, opts Options) (*DB, error) {
-	path = strings.TrimPrefix(path, "//") // sqlite://path is taken as well
+// litePath reads what follows sqlite: in a URL.
+func litePath(rest string) (string, error) {
+	path := strings.TrimPrefix(rest, "//") // sqlite://path is taken as well
 	if path == "" {
-		return nil, fmt.Errorf("the database URL names no file: write sqlite:settled.db, or sqlite::memory: for one that is not kept")
+		return "", fmt.Errorf("the database URL names no file: write sqlite:settled.db, or sqlite::memory: for one that is not kept")
 	}
 	if strings.ContainsAny(path, "?#\x00") {
-		return nil, fmt.Errorf("the database URL sqlite:%s has parameters: give the path alone, its settings are not a matter of choice", path)
+		return "", fmt.Errorf("the database URL sqlite:%s has parameters: give the path alone, its settings are not a matter of choice", path)
+	}
+	return path, nil
+}
+
+func openSQLite(ctx context.Context, rest string, opts Options) (*DB, error) {
+	path, err := litePath(rest)
+	if err != nil {
+		return nil, err
 	}
 	if opts.LockWait <= 0 {
 		opts.LockWait = 5 * time.Second

@@ -32,6 +32,12 @@ type verifier struct {
 	now     func() time.Time
 }
 
+// CheckWebhookSecrets reports why [New] would refuse the secrets; it shows none of them.
+func CheckWebhookSecrets(secrets []string) error {
+	_, err := newVerifier(secrets, nil)
+	return err
+}
+
 func newVerifier(secrets []string, now func() time.Time) (*verifier, error) {
 	v := &verifier{now: now}
 	if len(secrets) == 0 {

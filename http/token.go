@@ -97,15 +97,26 @@ type keyring struct {
 	tried    time.Time // when a read was last tried
 }
 
+// CheckBootstrapToken reports why [New] would refuse a bootstrap token; it does not show it.
+func CheckBootstrapToken(token string) error {
+	switch {
+	case len(token) < BootstrapShortest:
+		return fmt.Errorf("it has %d characters: %d is the least that cannot be guessed", len(token), BootstrapShortest)
+	case len(token) > tokenLongest || strings.ContainsFunc(token, notVisible):
+		return fmt.Errorf("it must have %d to %d visible ASCII characters", BootstrapShortest, tokenLongest)
+	}
+	return nil
+}
+
 // newKeyring takes the bootstrap tokens by name.
 func newKeyring(source Tokens, bootstrap map[string]string, now func() time.Time) (*keyring, error) {
 	k := &keyring{source: source, now: now}
 	for name, token := range bootstrap {
-		switch {
-		case name == "":
+		if name == "" {
 			return nil, fmt.Errorf("a bootstrap token has no name")
-		case len(token) < BootstrapShortest || len(token) > tokenLongest || strings.ContainsFunc(token, notVisible):
-			return nil, fmt.Errorf("the bootstrap token %s must have %d to %d visible ASCII characters", name, BootstrapShortest, tokenLongest)
+		}
+		if err := CheckBootstrapToken(token); err != nil {
+			return nil, fmt.Errorf("the bootstrap token %s: %w", name, err)
 		}
 		k.bootstrap = append(k.bootstrap, Token{Name: name, Hash: HashToken(token), Role: RoleAdmin})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/url"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/joho/godotenv"
 	"github.com/settled/settled/actors"
+	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/http"
 	"github.com/settled/settled/ledger"
 )
 
@@ -91,8 +95,13 @@ func gather(given flags, environ []string, dotenv string) (values, []error) {
 	env := map[string]string{}
 	from := map[string]string{}
 	file, err := godotenv.Read(dotenv)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		problems = append(problems, fmt.Errorf("%s cannot be read: %w", dotenv, err))
+	var unreadable *fs.PathError
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &unreadable):
+		problems = append(problems, fmt.Errorf("%s cannot be read: %w", dotenv, unreadable.Err))
+	default: // the error quotes the file, and with it the secrets
+		problems = append(problems, fmt.Errorf("%s cannot be read: a line is not of the form NAME=value, or a quote is not closed (nothing of it is shown, for it may hold secrets)", dotenv))
 	}
 	for k, x := range file {
 		env[k], from[k] = x, ".env"
@@ -117,12 +126,12 @@ func gather(given flags, environ []string, dotenv string) (values, []error) {
 					problems = append(problems, fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name))
 					continue
 				}
-				content, err := os.ReadFile(path)
+				content, err := readSecret(path)
 				if err != nil {
-					problems = append(problems, fmt.Errorf("%s_FILE: %w", name, err))
+					problems = append(problems, fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, err))
 					continue
 				}
-				v.value[s.name], v.source[s.name] = strings.TrimSpace(string(content)), "file"
+				v.value[s.name], v.source[s.name] = content, "file"
 			}
 		}
 		if x := s.given(given); x != nil {
@@ -130,6 +139,30 @@ func gather(given flags, environ []string, dotenv string) (values, []error) {
 		}
 	}
 	return v, problems
+}
+
+// secretMost is far more than any secret has: a file that is larger is not one.
+const secretMost = 64 << 10
+
+// readSecret reads a secret's file. The error does not show the path: it may be the secret
+// itself, in the wrong variable.
+func readSecret(path string) (string, error) {
+	file, err := os.Open(path)
+	var content []byte
+	if err == nil {
+		defer file.Close()
+		content, err = io.ReadAll(io.LimitReader(file, secretMost+1))
+	}
+	var where *fs.PathError
+	switch {
+	case errors.As(err, &where):
+		return "", where.Err
+	case err != nil:
+		return "", err
+	case len(content) > secretMost:
+		return "", fmt.Errorf("it has more than %d bytes", secretMost)
+	}
+	return strings.TrimSpace(string(content)), nil
 }
 
 // config is the configuration, parsed.
@@ -201,19 +234,27 @@ func (v values) parse(sandbox bool) (config, []error) {
 	}
 
 	c.databaseURL = text("DATABASE_URL")
-	switch scheme, rest, _ := strings.Cut(c.databaseURL, ":"); {
-	case scheme == "sqlite" && rest != "":
-	case scheme == "postgres" || scheme == "postgresql":
-		if _, err := url.Parse(c.databaseURL); err != nil {
-			bad("DATABASE_URL", "is no URL (it is not shown, for it may hold a password): write postgres://user:password@host:5432/database")
-		}
-	default:
-		bad("DATABASE_URL", "must begin with sqlite: or postgres://, such as sqlite:settled.db")
+	if err := db.CheckURL(c.databaseURL); err != nil {
+		bad("DATABASE_URL", "%w", err)
 	}
 	c.stripeKey = text("STRIPE_SECRET_KEY")
 	c.stripeBase = text("STRIPE_API_BASE")
-	if u, err := url.Parse(c.stripeBase); c.stripeBase != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		bad("STRIPE_API_BASE", "must be http(s)://host[:port], or absent for Stripe itself")
+	// The client knows best what it takes.
+	stripeTakes := func(name, key, base string) bool {
+		client, err := stripe.New(stripe.Config{Key: key, Base: base})
+		if err != nil {
+			bad(name, "%w", err)
+			return false
+		}
+		client.Close()
+		return true
+	}
+	key := "sk_test_none" // the base is looked at even when the key is wrong
+	if !sandbox && (strings.HasPrefix(c.stripeKey, "sk_") || strings.HasPrefix(c.stripeKey, "rk_")) && stripeTakes("STRIPE_SECRET_KEY", c.stripeKey, "") {
+		key = c.stripeKey
+	}
+	if c.stripeBase != "" {
+		stripeTakes("STRIPE_API_BASE", key, c.stripeBase)
 	}
 	for s := range strings.SplitSeq(text("STRIPE_WEBHOOK_SECRET"), ",") {
 		if s = strings.TrimSpace(s); s != "" {
@@ -232,6 +273,8 @@ func (v values) parse(sandbox bool) (config, []error) {
 		}
 		if len(c.webhookSecrets) == 0 {
 			bad("STRIPE_WEBHOOK_SECRET", "is not set: copy the signing secret whsec_… of the webhook endpoint at Stripe")
+		} else if err := http.CheckWebhookSecrets(c.webhookSecrets); err != nil {
+			bad("STRIPE_WEBHOOK_SECRET", "%w", err)
 		}
 	}
 	c.limits = actors.Limits{
@@ -244,8 +287,10 @@ func (v values) parse(sandbox bool) (config, []error) {
 		bad("ADMIN_ADDR", "is the same as PUBLIC_ADDR: what admins may do must not be reachable where Stripe posts")
 	}
 	c.adminToken = text("ADMIN_TOKEN")
-	if c.adminToken != "" && len(c.adminToken) < 16 {
-		bad("ADMIN_TOKEN", "has %d characters: 16 is the least that cannot be guessed", len(c.adminToken))
+	if c.adminToken != "" {
+		if err := http.CheckBootstrapToken(c.adminToken); err != nil {
+			bad("ADMIN_TOKEN", "%w", err)
+		}
 	}
 	c.policy.Transfers = ledger.Retry{
 		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1), MaxAge: retryAge,
@@ -274,7 +319,9 @@ func (v values) parse(sandbox bool) (config, []error) {
 		ReportOnly:    oneOf("RECONCILE_POLICY", "adopt", "report") == "report",
 		IgnoreForeign: oneOf("RECONCILE_FOREIGN", "report", "ignore") == "ignore",
 	}
-	if c.speed = number("SIMULATED_SPEED", 1); c.speed > 1 {
+	if c.speed = number("SIMULATED_SPEED", 1); c.speed > speedMost {
+		bad("SIMULATED_SPEED", "is above %d: nothing that is on a clock could be kept", speedMost)
+	} else if c.speed > 1 {
 		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
 			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
@@ -292,13 +339,15 @@ func (v values) parse(sandbox bool) (config, []error) {
 	return c, problems
 }
 
+const speedMost = 1_000_000 // 24 h in 86 ms
+
 // faster shrinks every span of a policy for a Stripe whose time passes faster. The
 // inequalities between the windows stay as they are.
 func faster(p ledger.Policy, speed int) ledger.Policy {
 	n := time.Duration(speed)
 	for _, d := range []*time.Duration{&p.Windows.Safe, &p.Windows.Quiet, &p.Windows.Skew, &p.Windows.Wire, &p.Windows.Late, &p.Windows.Lag, &p.Windows.KeyLife,
 		&p.Transfers.Backoff.Base, &p.Transfers.Backoff.Max, &p.Reversals.Backoff.Base, &p.Reversals.Backoff.Max} {
-		*d /= n
+		*d = max(*d/n, 1)
 	}
 	return p
 }
@@ -328,18 +377,8 @@ func (v values) redacted(s setting) string {
 	case s.secret:
 		return "[redacted]"
 	case s.name == "DATABASE_URL":
-		if u, err := url.Parse(x); err == nil {
-			if u.RawQuery != "" { // a password may hide there too
-				q := u.Query()
-				for k := range q {
-					if strings.Contains(strings.ToLower(k), "pass") {
-						q.Set(k, "[redacted]")
-					}
-				}
-				u.RawQuery = q.Encode()
-			}
-			return u.Redacted()
-		}
+		return db.ShowURL(x)
+	case s.name == "STRIPE_API_BASE" && strings.Contains(x, "@"): // it has no place for a password, and somebody tried
 		return "[unreadable]"
 	}
 	return x

@@ -88,7 +88,7 @@ func TestAFlagBeatsTheEnvironmentThatBeatsTheFileThatBeatsTheDefault(t *testing.
 	write(dotenv, "TRANSFER_BACKOFF_BASE=2m\nTRANSFER_BACKOFF_MAX=2h\nLOG_LEVEL=warn\n")
 	write(secret, "sk_test_from_file\n")
 	level := "error"
-	v, problems := gather(flags{LogLevel: &level}, []string{"TRANSFER_BACKOFF_MAX=3h", "LOG_LEVEL=debug", "STRIPE_CONNECT_SECRET_KEY_FILE=" + secret, "STRIPE_WEBHOOK_SECRET=a,b"}, dotenv)
+	v, problems := gather(flags{LogLevel: &level}, []string{"TRANSFER_BACKOFF_MAX=3h", "LOG_LEVEL=debug", "STRIPE_CONNECT_SECRET_KEY_FILE=" + secret, "STRIPE_WEBHOOK_SECRET=whsec_one, whsec_two"}, dotenv)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -126,5 +126,41 @@ func TestWrongUsageExitsWithTwoAndSaysWhatIsWrong(t *testing.T) {
 	}
 	if _, help, _ := call(t, nil, "serve", "--help"); !strings.Contains(help, "$SAFE_WINDOW, default 6h") || strings.Contains(help, "--stripe-secret-key") {
 		t.Errorf("the help does not name the variables, or offers a flag for a secret:\n%s", help)
+	}
+}
+
+// A secret that was written wrongly, or into the wrong variable, is not shown because of it.
+func TestASecretInTheWrongPlaceIsNotShown(t *testing.T) {
+	const canary = "c4n4ry"
+	good := []string{"STRIPE_SECRET_KEY=sk_test_x", "STRIPE_WEBHOOK_SECRET=whsec_0123456789"}
+	for name, c := range map[string]struct{ setting, dotenv string }{
+		"a quote that is not closed in .env": {"", "ADMIN_TOKEN='" + canary},
+		"a line that is none in .env":        {"", "LOG_LEVEL=info\nSENTRY_DSN!=" + canary + "\nADMIN_TOKEN=" + canary},
+		"a secret instead of a file":         {"ADMIN_TOKEN_FILE=" + canary, ""},
+		"a slash in a password":              {"DATABASE_URL=postgres://ann:12/" + canary + "@host/db", ""},
+		"a question mark in a password":      {"DATABASE_URL=postgres://ann:12?" + canary + "@host/db", ""},
+		"a number sign in a password":        {"DATABASE_URL=postgres://ann:12#" + canary + "@host/db", ""},
+		"an at sign in a password":           {"DATABASE_URL=postgres://ann:12@" + canary + "@host/db", ""},
+		"a list of words instead of a URL":   {"DATABASE_URL=postgres:host=h password=" + canary, ""},
+		"an option that is none":             {"DATABASE_URL=postgres://ann:" + canary + "@host/db?sslmode=" + canary, ""},
+		"a password for the API":             {"STRIPE_API_BASE=https://ann:" + canary + "@host", ""},
+		"a token in two words":               {"ADMIN_TOKEN=" + canary + " and some more words", ""},
+		"a short webhook secret":             {"STRIPE_WEBHOOK_SECRET=" + canary, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			if err := os.WriteFile(".env", []byte(c.dotenv), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, command := range []string{"config", "serve"} {
+				var out bytes.Buffer
+				if code := run(t.Context(), []string{command}, world{&out, &out, append(good, c.setting)}); code != exitUsage {
+					t.Errorf("settled %s: exit %d", command, code)
+				}
+				if strings.Contains(out.String(), canary) {
+					t.Errorf("settled %s shows it:\n%s", command, out.String())
+				}
+			}
+		})
 	}
 }

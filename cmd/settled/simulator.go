@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/db"
 )
 
 type simulatorCommand struct {
@@ -124,7 +125,7 @@ func openSandbox(conf *config, public string, throwaway bool, log *slog.Logger) 
 	go b.server.Serve(ln)
 	conf.stripeKey, conf.stripeBase = "sk_test_sandbox", "http://"+ln.Addr().String()
 	conf.webhookSecrets = []string{secret}
-	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase, "database", conf.databaseURL, "thrown_away", throwaway)
+	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase, "database", db.ShowURL(conf.databaseURL), "thrown_away", throwaway)
 	return &b, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	nethttp "net/http"
@@ -19,12 +20,17 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/dbtest"
 	"github.com/settled/settled/ledger"
+	"go.uber.org/goleak"
 )
 
 // program is the real binary, built once for all tests of this package.
 var program string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.list").Value.String() != "" {
+		dbtest.Main(m) // no such run starts the program, and each worker would build it
+	}
 	dir, err := os.MkdirTemp("", "settled-bin-")
 	if err != nil {
 		panic(err)
@@ -33,8 +39,9 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build: %v\n%s", err, out))
 	}
-	defer os.RemoveAll(dir)
-	dbtest.Main(m)
+	code := dbtest.Run(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // stand is the daemon as a process, a simulator as another, and a database.

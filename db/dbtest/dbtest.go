@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 )
 
 // Environment names a PostgreSQL server to use instead of a throw-away one. Its user must be
@@ -37,15 +38,26 @@ var shared struct {
 	err    error
 }
 
-// Main runs a package's tests and then ends the server that they shared.
-func Main(m *testing.M) {
-	code := m.Run()
+// Main runs a package's tests, ends the server that they shared, and exits.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is [Main] for callers that have something else to tidy away: it returns the exit code. Of
+// tests that passed, no goroutine may be left but those that the options name.
+func Run(m *testing.M, options ...goleak.Option) (code int) {
+	code = m.Run()
 	if s := shared.server; s != nil {
 		if err := s.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "dbtest:", err)
 		}
 	}
-	os.Exit(code)
+	if code != 0 {
+		return code
+	}
+	if err := goleak.Find(options...); err != nil {
+		fmt.Fprintln(os.Stderr, "goroutines are left:", err)
+		return 1
+	}
+	return 0
 }
 
 // Each runs a test on both databases.
