@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -79,15 +80,27 @@ type Config struct {
 	Tokens Tokens
 	Keys   Keys
 
-	WebhookSecrets []string          // any of them may sign; none may be short
+	WebhookSecrets []string          `json:"-"` // any of them may sign; none may be short
 	Livemode       *bool             // events of the other mode are acknowledged and ignored; optional
-	Bootstrap      map[string]string // admin tokens of any form, by name; optional
+	Bootstrap      map[string]string `json:"-"` // admin tokens of any form, by name; optional
 
 	Limits     Limits                // optional
 	Registerer prometheus.Registerer // optional: a registry of its own
 	Gatherer   prometheus.Gatherer   // what GET /metrics shows; optional: Registerer's
 	Logger     *slog.Logger          // optional: slog's default
 	Now        func() time.Time      // optional: time.Now
+}
+
+// Format prints the config without its secrets, whatever the verb.
+func (c Config) Format(f fmt.State, verb rune) {
+	type bare Config // without this method
+	c.WebhookSecrets, c.Bootstrap = nil, nil
+	fmt.Fprintf(f, fmt.FormatString(f, verb), bare(c))
+}
+
+// LogValue is the config without its secrets.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("webhook_secrets", len(c.WebhookSecrets)), slog.Int("bootstrap_tokens", len(c.Bootstrap)), slog.Any("limits", c.Limits))
 }
 
 // Server is both listeners' handlers. Make one with [New].
@@ -119,6 +132,10 @@ type Server struct {
 	adminListener  *listener
 	closed         bool
 }
+
+// Format keeps what is inside, secrets among it, out of whatever prints a server: fmt follows
+// pointers for verbs that do not fit.
+func (s *Server) Format(f fmt.State, _ rune) { io.WriteString(f, "http server") }
 
 // New makes a server, or says everything that is wrong with the configuration.
 func New(c Config) (*Server, error) {

@@ -38,6 +38,11 @@ func CheckWebhookSecrets(secrets []string) error {
 	return err
 }
 
+// Format keeps the secrets out of whatever prints a verifier.
+func (v *verifier) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "verifier of %d secrets", len(v.secrets))
+}
+
 func newVerifier(secrets []string, now func() time.Time) (*verifier, error) {
 	v := &verifier{now: now}
 	if len(secrets) == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -185,6 +186,18 @@ type config struct {
 	sentryDSN      string
 	speed          int // of the simulated Stripe's time; 1: real
 }
+
+// Format keeps the secrets out of whatever prints a config, whatever the verb.
+func (c config) Format(f fmt.State, _ rune) { io.WriteString(f, "config[redacted]") }
+
+// LogValue keeps them out of the log.
+func (config) LogValue() slog.Value { return slog.StringValue("config[redacted]") }
+
+// Format is as config's.
+func (v values) Format(f fmt.State, _ rune) { io.WriteString(f, "values[redacted]") }
+
+// LogValue is as config's.
+func (values) LogValue() slog.Value { return slog.StringValue("values[redacted]") }
 
 // retryAge bounds for how long an operation that moves no money is tried.
 const retryAge = 7 * 24 * time.Hour

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,5 +165,35 @@ func TestASecretInTheWrongPlaceIsNotShown(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheConfigurationDoesNotPrint(t *testing.T) {
+	const canary = "c4n4ry0123456789"
+	v, problems := gather(flags{}, []string{"STRIPE_SECRET_KEY=sk_test_" + canary, "STRIPE_WEBHOOK_SECRET=whsec_" + canary, "ADMIN_TOKEN=" + canary,
+		"DATABASE_URL=postgres://u:" + canary + "@h/d", "SENTRY_DSN=https://" + canary + "@h/1"}, "none")
+	c, more := v.parse(false)
+	if problems = append(problems, more...); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var text bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&text, verb+verb+verb+verb+verb+"\n", c, &c, v, &v, struct {
+			C config
+			V values
+		}{c, v})
+	}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&text, nil), slog.NewJSONHandler(&text, nil)} {
+		slog.New(h).Info("x", "config", c, "values", v, "both", &c)
+	}
+	for _, x := range []any{c, v} {
+		j, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(j)
+	}
+	if strings.Contains(text.String(), canary) || strings.Contains(text.String(), fmt.Sprintf("%x", canary)) {
+		t.Errorf("a secret is printed:\n%s", text.String())
 	}
 }
