@@ -193,6 +193,37 @@ func TestConnectionsBeyondTheRoomAreRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// What is sent to the public side, however it is wrapped, is never carried out by the admin
+// side, though it has a right token.
+func TestNothingSentToThePublicSideReachesTheAdmin(t *testing.T) {
+	s := open(t)
+	inner := "POST /v1/transfers HTTP/1.1\r\nHost: " + s.admin + "\r\nAuthorization: Bearer " + adminToken + "\r\nContent-Type: application/json\r\n" +
+		fmt.Sprintf("Content-Length: %d\r\nConnection: close\r\n\r\n%s", len(orderText), orderText)
+	hooks := "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\n"
+	for name, request := range map[string]string{
+		"as it is":                  inner,
+		"behind another":            "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + inner,
+		"as a body":                 hooks + fmt.Sprintf("Content-Length: %d\r\nConnection: close\r\n\r\n%s", len(inner), inner),
+		"behind a body of nothing":  hooks + "Content-Length: 0\r\n\r\n" + inner,
+		"behind chunks":             hooks + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
+		"behind two lengths":        hooks + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
+		"behind a GET with a body":  "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + inner,
+		"behind a HEAD with a body": "HEAD /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + inner,
+		"with the whole address":    strings.Replace(inner, "POST /v1", "POST http://"+s.admin+"/v1", 1),
+		"through a tunnel":          "CONNECT " + s.admin + " HTTP/1.1\r\nHost: x\r\n\r\n" + inner,
+		"after an upgrade":          "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + inner,
+		"through the dots":          strings.Replace(inner, "POST /v1", "POST /webhooks/stripe/../../v1", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := net.Dialer{Timeout: patience}
+			one(d, s.public, request)
+			if s.commits != 0 || len(s.events) != 0 {
+				t.Errorf("%d commits, %d events", s.commits, len(s.events))
+			}
+		})
+	}
+}
+
 // Who says nothing, who takes no answer and who sends one byte now and then is cut off.
 func TestWhoStallsIsCutOff(t *testing.T) {
 	s := open(t, func(c *Config) {

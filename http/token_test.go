@@ -210,6 +210,29 @@ func TestANewTokenIsSeenAtOnceAndUnknownOnesCostLittle(t *testing.T) {
 	}
 }
 
+// The part that is not secret may be the same in two tokens: by accident, or by somebody who
+// may store one.
+func TestTokensOfTheSamePrefixAreToldApart(t *testing.T) {
+	s := open(t)
+	const prefix = "abcdefgh"
+	tokens := map[string]Role{"settled_" + prefix + "_" + strings.Repeat("A", 43): RoleViewer, "settled_" + prefix + "_" + strings.Repeat("B", 43): RoleOperator}
+	revoked := "settled_" + prefix + "_" + strings.Repeat("C", 43)
+	s.set(func(w *world) {
+		w.tokens = append(w.tokens, Token{Name: "revoked", Prefix: prefix, Hash: HashToken(revoked), Role: RoleAdmin, RevokedAt: w.clock})
+		for token, role := range tokens {
+			w.tokens = append(w.tokens, Token{Name: string(role), Prefix: prefix, Hash: HashToken(token), Role: role})
+		}
+	})
+	for token, role := range tokens {
+		if who, err := s.server.keyring.find(t.Context(), token); err != nil || who != (Principal{string(role), role}) {
+			t.Errorf("the %s's token is %+v's: %v", role, who, err)
+		}
+	}
+	for _, none := range []string{revoked, "settled_" + prefix + "_" + strings.Repeat("D", 43)} {
+		s.get("/v1/transfers", "Authorization", "Bearer "+none).wants(t, unauthorized)
+	}
+}
+
 func TestTokensOutliveAShortOutageOfTheirStore(t *testing.T) {
 	s := open(t)
 	s.get("/v1/transfers")
