@@ -11,6 +11,7 @@ import (
 // already; then it sweeps, as a safety net.
 func (s *System) recover() {
 	var after ledger.ID
+	began, found := time.Now(), 0
 	for {
 		var page []ledger.Record
 		err := s.query(func(ctx context.Context) (err error) {
@@ -32,11 +33,12 @@ func (s *System) recover() {
 			id := page[i].Transfer.ID
 			s.actors.Root.Send(s.shard(id), spawn{known{loaded{record: &page[i], at: at}}})
 		}
-		if len(page) < recoveryPage {
+		if found += len(page); len(page) < recoveryPage {
 			break
 		}
 		after = page[len(page)-1].Transfer.ID
 	}
+	s.log.Info("recovered: each unfinished transfer has its actor", "transfers", found, "took", time.Since(began))
 	for s.pause(min(s.conf.TransferSweep, s.conf.ReversalSweep)) {
 		s.sweep()
 		if s.missed.Swap(false) {

@@ -29,6 +29,9 @@ var (
 	ErrPending = errors.New("the database lacks migrations: run settled migrate up")
 	// ErrOtherAccount reports a ledger that belongs to another Stripe account.
 	ErrOtherAccount = errors.New("the ledger belongs to another Stripe account")
+	// ErrUnfit reports a server that is not set to keep a ledger. It is transient to who runs
+	// already, because a person can set it right; who starts had better say so and end.
+	ErrUnfit = errors.New("PostgreSQL is not fit to keep a ledger")
 )
 
 // Transient reports an error that says nothing about the rows: the database was not reached,
@@ -50,7 +53,9 @@ func Transient(err error) bool {
 		return transientPostgres(pg.Code)
 	case errors.As(err, &lite):
 		return transientSQLite(lite.Code())
-	case errors.Is(err, errUnfit), errors.Is(err, ledger.ErrNewEpoch):
+	case errors.Is(err, ErrUnfit), errors.Is(err, errStandby):
+		return true
+	case errors.Is(err, ledger.ErrNewEpoch):
 		return true // to whoever asks again after a new start
 	case errors.As(err, &connect), errors.As(err, &network), pgconn.SafeToRetry(err), pgconn.Timeout(err):
 		return true

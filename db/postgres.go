@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"strconv"
 	"strings"
@@ -22,8 +23,19 @@ import (
 	"github.com/uptrace/bun/schema"
 )
 
-// errUnfit reports a server that must not be used as it is now.
-var errUnfit = errors.New("PostgreSQL is not fit to keep a ledger")
+// errStandby reports a server that may become the primary.
+var errStandby = errors.New("PostgreSQL is a standby; connect to the primary")
+
+// A network that swallows everything tells nobody that it does. These bound how long one
+// connection can take us in; the statements have their callers' limits beside.
+const (
+	connectWait = 10 * time.Second // for a server to take a connection, and to tell what it is
+	pingWait    = 3 * time.Second  // for a connection that was idle to show that it is alive
+	idleTrust   = time.Second      // a connection used since then needs not show it
+	keepIdle    = 15 * time.Second // of silence before the kernel asks the other side
+	keepEvery   = 5 * time.Second
+	keepCount   = 3
+)
 
 // postgres is what is PostgreSQL's own.
 type postgres struct {
@@ -56,7 +68,12 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "settled"
 	}
-	pool := opts.pool(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(p.fit)))
+	if config.ConnectTimeout == 0 { // the URL's connect_timeout goes before
+		config.ConnectTimeout = connectWait
+	}
+	config.DialFunc = (&net.Dialer{Timeout: config.ConnectTimeout, Control: setUserTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepEvery, Count: keepCount}}).DialContext
+	pool := opts.pool(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(p.fit), stdlib.OptionShouldPing(dead)))
 	conns := opts.MaxConns
 	if conns <= 0 {
 		conns = 16
@@ -76,8 +93,23 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	return &DB{engine: p, groups: makeGroups(p, b), write: b, read: b, log: opts.Log}, nil
 }
 
+// dead looks whether a connection that was idle still has anybody at its other end, before a
+// statement with all the patience of its caller finds out: of a pool whose connections were
+// cut without a word, each would cost that anew. The ping that fails closes the connection,
+// so that the driver's own, which this asks for, fails at once.
+func dead(ctx context.Context, p stdlib.ShouldPingParams) bool {
+	if p.IdleDuration <= idleTrust {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingWait)
+	defer cancel()
+	return p.Conn.Ping(ctx) != nil
+}
+
 // fit refuses a connection that would lose what it acknowledges, or could not keep it.
 func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
 	var sync, encoding string
 	var standby bool
 	err := c.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('server_encoding'), pg_is_in_recovery()").
@@ -86,11 +118,11 @@ func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
 	case err != nil:
 		return err
 	case sync == "off":
-		return fmt.Errorf("%w: synchronous_commit is off, and a crash would lose payments that were acknowledged; set it to on", errUnfit)
+		return fmt.Errorf("%w: synchronous_commit is off, and a crash would lose payments that were acknowledged; set it to on", ErrUnfit)
 	case encoding != "UTF8":
-		return fmt.Errorf("%w: the database's encoding is %s; create it with UTF8", errUnfit, encoding)
+		return fmt.Errorf("%w: the database's encoding is %s; create it with UTF8", ErrUnfit, encoding)
 	case standby:
-		return fmt.Errorf("%w: it is a standby; connect to the primary", errUnfit)
+		return errStandby
 	}
 	// No connection outlives a failover or a restore, so looking at each new one is enough.
 	if known := p.known.Load(); known != nil {

@@ -133,7 +133,7 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "done in %s: the worker was killed %d times; Stripe was made to fail in these ways: %s\n",
-		time.Since(began).Round(100*time.Millisecond), d.worker.kills, faultsOf(d.sim.Counts()))
+		time.Since(began).Round(100*time.Millisecond), d.worker.killed(), faultsOf(d.sim.Counts()))
 	staying := !c.Exit && isTerminal(w.stdout)
 	err = d.audit(ctx, staying, admin, token)
 	keep = err != nil && !errors.Is(err, context.Canceled)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -20,21 +21,41 @@ import (
 type worker struct {
 	bin   string // the program; empty: this one
 	dir   string
-	log   string   // file that its log is appended to
-	env   []string // all of its environment
+	log   string    // file that its log is appended to
+	out   io.Writer // hears its log too; nil: nobody does
+	env   []string  // all of its environment
 	ready func(context.Context) bool
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
-	kills int
 	count atomic.Int64
+
+	cleanly bool // the last stop ended with exit code 0, in time
 }
 
 func (w *worker) killed() int { return int(w.count.Load()) }
 
 // start starts the process and waits until it is ready.
 func (w *worker) start(ctx context.Context) error {
+	if err := w.launch(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	cmd, done := w.cmd, w.done
+	w.mu.Unlock()
+	return again(ctx, 10*time.Millisecond, func() (bool, error) {
+		select {
+		case <-done:
+			return false, fmt.Errorf("the worker ended at once: %s", cmd.ProcessState)
+		default:
+			return w.ready(ctx), nil
+		}
+	})
+}
+
+// launch starts the process and returns at once.
+func (w *worker) launch() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	bin := w.bin
@@ -49,35 +70,37 @@ func (w *worker) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	cmd := exec.Command(bin, "serve")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, log, log
+	if w.out != nil {
+		both := io.MultiWriter(log, w.out)
+		cmd.Stdout, cmd.Stderr = both, both
+	}
 	if err := cmd.Start(); err != nil {
+		log.Close()
 		return err
 	}
 	w.cmd, w.done = cmd, make(chan struct{})
 	go func(done chan struct{}) {
 		cmd.Wait()
+		log.Close()
 		close(done)
 	}(w.done)
-	return again(ctx, 10*time.Millisecond, func() (bool, error) {
-		select {
-		case <-w.done:
-			return false, fmt.Errorf("the worker ended at once: %s", cmd.ProcessState)
-		default:
-			return w.ready(ctx), nil
-		}
-	})
+	return nil
+}
+
+// end kills the process, and waits for its end.
+func (w *worker) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cmd.Process.Kill()
+	<-w.done
+	w.count.Add(1)
 }
 
 // kill ends the process as a power cut would, and starts it again.
 func (w *worker) kill(ctx context.Context) error {
-	w.mu.Lock()
-	w.cmd.Process.Kill()
-	<-w.done
-	w.kills++
-	w.count.Add(1)
-	w.mu.Unlock()
+	w.end()
 	return w.start(ctx)
 }
 
@@ -97,6 +120,7 @@ func (w *worker) stop() {
 		w.cmd.Process.Kill()
 		<-w.done
 	}
+	w.cleanly = w.cmd.ProcessState.Success()
 	w.cmd = nil
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -57,12 +56,16 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 // serve runs the daemon on two listeners until ctx ends or something makes it wrong to go on.
 // What opens first closes last.
 func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) error {
-	store0, err := openLedger(ctx, conf, log)
+	began, err := awaitLedger(ctx, conf, log, public, admin, stdout)
 	if err != nil {
 		public.Close()
 		admin.Close()
+		if ctx.Err() != nil {
+			return nil // told to stop before it could begin
+		}
 		return err
 	}
+	store0 := began.store
 	defer store0.Close()
 	registry := prometheus.NewRegistry()
 
@@ -74,14 +77,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	defer client.Close()
 
-	epoch, since, raised, err := store0.Epoch(ctx)
-	if err != nil {
-		return err
-	}
-	if raised {
-		log.Error("the database may have lost commits: what is open rests, is looked up at Stripe, and goes on under new keys", "epoch", epoch, "since", since)
-	}
-	conf.policy.Epoch, conf.policy.EpochSince = epoch, since
+	conf.policy.Epoch, conf.policy.EpochSince = began.epoch, began.since
 	system, err := actors.New(actors.Config{
 		Store: store0, Transient: db.Transient, Stripe: client, Policy: conf.policy, Limits: conf.limits,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
@@ -93,14 +89,10 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	registerMetrics(registry, store0, log)
 
-	bootstrap, err := bootstrapToken(ctx, conf, store0, stdout)
-	if err != nil {
-		return err
-	}
 	live := strings.HasPrefix(conf.stripeKey, "sk_live_") || strings.HasPrefix(conf.stripeKey, "rk_live_")
 	server, err := http.New(http.Config{
 		Engine: system, Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: adapt.Store{DB: store0},
-		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: bootstrap, Registerer: registry, Logger: log,
+		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
 	})
 	if err != nil {
 		return usageError{err}
@@ -110,7 +102,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(context.WithoutCancel(ctx), public, admin) }()
 	go forgetKeys(ctx, store0, log)
-	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", epoch)
+	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch)
 
 	select {
 	case <-ctx.Done():
@@ -132,23 +124,6 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	return errors.Join(err, drained, closed)
 }
 
-// openLedger opens the database and brings its schema up to date.
-func openLedger(ctx context.Context, conf config, log *slog.Logger) (*db.DB, error) {
-	d, err := db.Open(ctx, conf.databaseURL, db.Options{Log: log})
-	if err != nil {
-		return nil, err
-	}
-	applied, err := d.Migrate(ctx)
-	if err != nil {
-		d.Close()
-		return nil, err
-	}
-	if len(applied) > 0 {
-		log.Info("migrated the database", "applied", applied)
-	}
-	return d, nil
-}
-
 // verifyAccount proves that the key is the ledger's account's: keys derived for one account
 // mean nothing at another, so the same transfers would be paid again there.
 func verifyAccount(d *db.DB, client *stripe.Client, log *slog.Logger) func(context.Context) error {
@@ -166,24 +141,6 @@ func verifyAccount(d *db.DB, client *stripe.Client, log *slog.Logger) func(conte
 	}
 }
 
-// bootstrapToken returns the configured admin token. When there is none, and none is stored,
-// it makes one, stores its hash, and prints it once.
-func bootstrapToken(ctx context.Context, conf config, d *db.DB, stdout io.Writer) (map[string]string, error) {
-	if conf.adminToken != "" {
-		return map[string]string{"bootstrap": conf.adminToken}, nil
-	}
-	stored, err := d.Tokens(ctx)
-	if err != nil || len(stored) > 0 {
-		return nil, err
-	}
-	token, prefix, hash := http.NewToken(rand.Reader)
-	if err := d.AddToken(ctx, db.Token{Name: "first", Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)}); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(stdout, "Admin token (shown once): %s\n", token)
-	return nil, nil
-}
-
 // forgetKeys drops stored answers of idempotent requests after a week.
 func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
@@ -193,7 +150,10 @@ func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if _, err := d.ForgetKeys(ctx, 7*24*time.Hour); err != nil && ctx.Err() == nil {
+			within, cancel := context.WithTimeout(ctx, time.Minute)
+			_, err := d.ForgetKeys(within, 7*24*time.Hour)
+			cancel()
+			if err != nil && ctx.Err() == nil {
 				log.Warn("old idempotency keys could not be dropped", "err", err)
 			}
 		}

@@ -55,47 +55,87 @@ type stand struct {
 	secret string
 }
 
-const standSpeed = 5000
+const (
+	standSpeed = 5000
+	standToken = "token-of-the-stand"
+)
 
 // newStand starts a simulator and a daemon over the database of a URL.
 func newStand(t testing.TB, ctx context.Context, url, faults string, seed uint64) *stand {
 	t.Helper()
-	public, admin, err := freeAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	s := &stand{t: t, public: public, secret: "whsec_of_the_stand"}
+	s := prepareStand(t, ctx, url, faults, seed, standSpeed)
+	s.migrate(ctx)
+	s.begin(ctx)
+	return s
+}
+
+// prepareStand starts a simulator, and makes a daemon ready to be started over the database of
+// a URL, which it leaves as it is.
+func prepareStand(t testing.TB, ctx context.Context, url, faults string, seed uint64, speed int) *stand {
+	t.Helper()
+	s := &stand{t: t, secret: "whsec_of_the_stand"}
+	s.worker, s.api, s.public = s.newWorker("worker")
 	s.sim = s.startSimulator("--addr", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--faults", faults,
-		"--speed", fmt.Sprint(standSpeed), "--webhook", "http://"+public+"/webhooks/stripe", "--webhook-secret", s.secret)
+		"--speed", fmt.Sprint(speed), "--webhook", "http://"+s.public+"/webhooks/stripe", "--webhook-secret", s.secret)
+	var err error
 	if s.db, err = db.Open(ctx, url, db.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.db.Close() })
-	if _, err := s.db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	token := "token-of-the-stand"
-	s.api = newAPI("http://"+admin, token)
-	s.worker = &worker{bin: program, dir: dir, log: filepath.Join(dir, "worker.log"), ready: s.api.ready, env: []string{
-		"DATABASE_URL=" + url, "STRIPE_SECRET_KEY=sk_test_stand", "STRIPE_API_BASE=" + s.sim, "STRIPE_WEBHOOK_SECRET=" + s.secret,
-		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token, fmt.Sprintf("SIMULATED_SPEED=%d", standSpeed),
-		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "LOG_FORMAT=json", "LOG_LEVEL=warn",
-	}}
-	if err := s.worker.start(ctx); err != nil {
-		t.Fatal(err, s.log())
-	}
-	t.Cleanup(func() {
-		s.worker.stop()
-		if t.Failed() {
-			t.Log(s.log())
-		}
-	})
+	s.worker.env = append(s.worker.env, "DATABASE_URL="+url, "STRIPE_API_BASE="+s.sim, fmt.Sprintf("SIMULATED_SPEED=%d", speed))
 	return s
 }
 
-func (s *stand) log() string {
-	text, _ := os.ReadFile(s.worker.log)
+// migrate makes the tables, so that the stand can look at them from the beginning.
+func (s *stand) migrate(ctx context.Context) {
+	s.t.Helper()
+	if _, err := s.db.Migrate(ctx); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// begin starts the daemon, and ends it after the test.
+func (s *stand) begin(ctx context.Context) {
+	s.t.Helper()
+	if err := s.worker.start(ctx); err != nil {
+		s.t.Fatal(err, s.log())
+	}
+	s.t.Cleanup(func() {
+		s.worker.stop()
+		if s.t.Failed() {
+			s.t.Log(s.log())
+		}
+	})
+}
+
+// newWorker makes a daemon's process, with addresses of its own; what it shares with others
+// (database, Stripe) is still to be added to its environment.
+func (s *stand) newWorker(name string) (w *worker, a *api, public string) {
+	s.t.Helper()
+	public, admin := s.freeAddr(), s.freeAddr()
+	a = newAPI("http://"+admin, standToken)
+	dir := s.t.TempDir()
+	return &worker{bin: program, dir: dir, log: filepath.Join(dir, name+".log"), ready: a.ready, env: []string{
+		"STRIPE_SECRET_KEY=sk_test_stand", "STRIPE_WEBHOOK_SECRET=" + s.secret,
+		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + standToken,
+		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "LOG_FORMAT=json", "LOG_LEVEL=warn",
+	}}, a, public
+}
+
+func (s *stand) freeAddr() string {
+	s.t.Helper()
+	port, err := dbtest.FreePort()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+func (s *stand) log() string { return tail(s.worker.log) }
+
+// tail returns the end of a log.
+func tail(path string) string {
+	text, _ := os.ReadFile(path)
 	if len(text) > 8000 {
 		text = text[len(text)-8000:]
 	}

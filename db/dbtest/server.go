@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -81,7 +82,7 @@ func (s *Server) create(ctx context.Context) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	s.port = port
 	return err
 }
@@ -275,13 +276,27 @@ func programs(ctx context.Context) (string, error) {
 	return "", ErrNoPostgres
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// FreePort finds a port of the loopback interface that nobody listens on, below those that the
+// kernel gives to outgoing connections: what is started again and again would find its port
+// taken by one of them sooner or later (and a client that calls a port of those while nobody
+// listens may even reach itself).
+func FreePort() (int, error) {
+	const lowest = 10_000
+	highest := 32_767 // Linux's own, unless it was changed
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		if n, err := strconv.Atoi(strings.Fields(string(text))[0]); err == nil {
+			highest = n - 1
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	for range 100 {
+		port := lowest + rand.IntN(max(highest-lowest, 1))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		return port, l.Close()
+	}
+	return 0, fmt.Errorf("no free port between %d and %d", lowest, highest)
 }
 
 // prefix of temporary directories; the process that made one follows.

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	nethttp "net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/settled/settled/db/dbtest"
+	"github.com/settled/settled/ledger/audit"
+)
+
+// The size of the kill loops:
+//
+//	go test ./cmd/settled -run TestDeath -v -timeout 30m -args -kills 1000 -crashes 20
+var (
+	killsWanted   = flag.Int("kills", 40, "how often the daemon is killed in the kill loops, on both databases together")
+	crashesWanted = flag.Int("crashes", 1, "how often PostgreSQL crashes meanwhile")
+	deathSeed     = flag.Uint64("seed", 0, "seed of the tests that kill and break; 0: random, and printed")
+)
+
+// deathSpeed is slower than what the other tests use: a machine that is busy starting
+// processes must not be taken for one whose requests are hours late.
+const deathSpeed = 2500
+
+// seedOf draws a test's seed, unless it is given, and prints it.
+func seedOf(t testing.TB) uint64 {
+	seed := *deathSeed
+	if seed == 0 {
+		seed = rand.Uint64N(1_000_000)
+	}
+	t.Logf("seed %d", seed)
+	return seed
+}
+
+// patience bounds a loop by its size.
+func patience(kills int) time.Duration {
+	return 3*time.Minute + time.Duration(kills)*600*time.Millisecond
+}
+
+// Three daemons on one PostgreSQL database, and so rivals for every transfer, are killed at
+// random moments; PostgreSQL crashes, and loses connections; Stripe fails in all its ways.
+// Nothing is lost, nothing is paid twice, and nobody has to look after it.
+func TestDeathOfDaemonsAndPostgreSQL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel() // most of it is waiting
+	seed := seedOf(t)
+	kills := *killsWanted - *killsWanted/5
+	server := dbtest.NewServer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience(kills))
+	defer cancel()
+	url, err := server.CreateDatabase(ctx, "death")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := &deaths{most: kills}
+	deathLoop(t, ctx, url, seed, 3, count, func(ctx context.Context) {
+		var wg sync.WaitGroup
+		wg.Go(func() { crashServer(ctx, t, server, seed, *crashesWanted, count) })
+		wg.Go(func() { terminateBackends(ctx, server, seed, count) })
+		wg.Wait()
+	})
+	if n := count.crashes.Load(); n != int64(*crashesWanted) {
+		t.Errorf("PostgreSQL crashed %d times, not %d", n, *crashesWanted)
+	}
+}
+
+// The same on SQLite, whose file has one owner.
+func TestDeathOfADaemonOnSQLite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel() // most of it is waiting
+	seed := seedOf(t)
+	kills := *killsWanted / 5
+	ctx, cancel := context.WithTimeout(t.Context(), patience(kills))
+	defer cancel()
+	deathLoop(t, ctx, dbtest.SQLite(t), seed, 1, &deaths{most: kills}, func(context.Context) {})
+}
+
+// deathLoop runs nodes over a database, kills them while orders arrive and trouble is made,
+// then leaves them alone until all is settled, and audits.
+func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size int, count *deaths, trouble func(context.Context)) {
+	began := time.Now()
+	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+	s.migrate(ctx)
+	shared := append([]string{"TRANSFER_RETRY_INTERVAL=1s", "REVERSAL_CHECK_INTERVAL=1s", "LOG_LEVEL=info"}, s.worker.env[len(s.worker.env)-3:]...)
+	nodes := make([]*node, size)
+	apis := make([]*api, size)
+	for i := range nodes {
+		nodes[i] = s.newNode(fmt.Sprintf("node-%d", i), shared...)
+		apis[i] = nodes[i].api
+	}
+	s.adopt(nodes[0])
+
+	// So much work for each kill, so that a loop of any length always has some, and ends.
+	const atFirst, perKill = 200, 4
+	p := newPlatform(apis, planTraffic(seed, atFirst+perKill*count.most), seed)
+	var wg sync.WaitGroup
+	storm, over := context.WithCancel(ctx)
+	defer over()
+	wg.Go(func() { trouble(storm) })
+	ordered := make(chan error, 1)
+	go func() {
+		ordered <- p.run(ctx, func() int { return atFirst + perKill*int(count.done.Load()) })
+	}()
+	var operator sync.WaitGroup
+	awake, sleep := context.WithCancel(ctx)
+	defer sleep()
+	operator.Go(func() { // a person looks after what is parked, all the time
+		_ = again(awake, time.Second, func() (bool, error) { s.operate(awake); return false, nil })
+	})
+	dieAll(ctx, t, nodes, seed, count)
+	over()
+	wg.Wait()
+	stormed := time.Since(began)
+	t.Cleanup(func() {
+		for _, n := range nodes {
+			n.stop()
+		}
+	})
+	err := <-ordered
+	sleep()
+	operator.Wait()
+	if err != nil {
+		t.Fatal(err, "\n", tail(nodes[0].log))
+	}
+	s.settleAll(ctx, len(p.plan))
+	if n := count.done.Load(); n != int64(count.most) {
+		t.Errorf("%d kills, not %d", n, count.most)
+	}
+	faults := s.faults()
+	s.calm()
+	for _, n := range nodes {
+		n.stop()
+		if !n.cleanly {
+			t.Errorf("a daemon did not stop cleanly:\n%s", tail(n.log))
+		}
+	}
+	p.check(ctx, s)
+	r := s.auditTwice(ctx)
+	if epoch, _, _, err := s.db.Epoch(ctx); err != nil || epoch != 1 {
+		t.Errorf("no commit was lost, and the epoch is %d: %v", epoch, err)
+	}
+	t.Logf("%s\n%s\n%d transfers and %d reversals, %d requests asked again; %d at Stripe, %d reversals there; %d faults at Stripe: %s\nkilled for %s, %.1f a second, settled after %s; %d differences",
+		t.Name(), count, r.Transfers, r.Reversals, p.again, r.StripeTransfers, r.StripeReversals, faults.total, faults.text,
+		stormed.Round(time.Millisecond), float64(count.done.Load())/stormed.Seconds(), time.Since(began).Round(time.Millisecond), len(r.Differences))
+}
+
+// crashServer crashes PostgreSQL at random moments of the loop, evenly over its kills.
+func crashServer(ctx context.Context, t testing.TB, server *dbtest.Server, seed uint64, crashes int, count *deaths) {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	for i := range crashes {
+		due := int64(float64(count.most) * (float64(i) + rng.Float64()) / float64(crashes+1))
+		err := again(ctx, 5*time.Millisecond, func() (bool, error) { return count.done.Load() >= due, nil })
+		if err != nil {
+			return // what is missing is counted
+		}
+		if err := server.Stop(); err != nil {
+			t.Errorf("crash PostgreSQL: %v", err)
+			return
+		}
+		// Down for a while, in which daemons start, die, and start.
+		down := time.NewTimer(time.Duration(rng.IntN(300)) * time.Millisecond)
+		<-down.C
+		if err := server.Start(context.WithoutCancel(ctx)); err != nil {
+			t.Errorf("start PostgreSQL after a crash: %v", err)
+			return
+		}
+		count.crashes.Add(1)
+	}
+}
+
+// terminateBackends ends connections on the server's side, a few at a time.
+func terminateBackends(ctx context.Context, server *dbtest.Server, seed uint64, count *deaths) {
+	rng := rand.New(rand.NewPCG(seed, 13))
+	var c *pgx.Conn
+	_ = again(ctx, 200*time.Millisecond, func() (bool, error) {
+		var err error
+		if c == nil || c.IsClosed() {
+			if c, err = pgx.Connect(ctx, server.URL("postgres")); err != nil {
+				return false, nil // it is down
+			}
+		}
+		var n int64
+		err = c.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity
+			WHERE datname = 'death' AND application_name = 'settled' ORDER BY random() LIMIT $1) AS few`, 1+rng.IntN(4)).Scan(&n)
+		if err == nil {
+			count.terminated.Add(n)
+		}
+		return false, nil
+	})
+	if c != nil {
+		c.Close(context.WithoutCancel(ctx))
+	}
+}
+
+// faultCount is what the simulator did to its callers.
+type faultCount struct {
+	total int
+	text  string
+}
+
+func (s *stand) faults() (f faultCount) {
+	s.t.Helper()
+	res, err := nethttp.Get(s.sim + "/_sim/counts")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var counts map[string]int
+	if err := json.NewDecoder(res.Body).Decode(&counts); err != nil {
+		s.t.Fatal(err)
+	}
+	for kind, n := range counts {
+		if strings.HasPrefix(kind, "fault ") {
+			f.total += n
+		}
+	}
+	f.text = faultsOf(counts)
+	return f
+}
+
+// adopt makes a node the stand's own daemon, which is asked and audited.
+func (s *stand) adopt(n *node) {
+	// Stripe's events go where they went; the node has to listen there.
+	n.worker.env = append(n.worker.env, "PUBLIC_ADDR="+s.public)
+	n.public = s.public
+	s.worker, s.api = n.worker, n.api
+}
+
+// auditTwice has the program audit the ledger against what Stripe lists, and compares it once
+// more with the simulator's own truth. Nothing may be open, unfinished, or different.
+func (s *stand) auditTwice(ctx context.Context) audit.Report {
+	s.t.Helper()
+	if report := s.audit(ctx); !strings.HasSuffix(report, "audit: 0 differences\n") {
+		s.t.Error(report)
+	}
+	a := audit.New()
+	for _, x := range s.truth().Transfers {
+		a.Stripe(witnessed(x))
+	}
+	r, err := auditLedger(ctx, s.db, a)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, x := range r.Differences {
+		s.t.Error(x)
+	}
+	if r.Open > 0 || r.Unfinished > 0 || r.Foreign > 0 {
+		s.t.Errorf("%d are open, %d unfinished, %d foreign", r.Open, r.Unfinished, r.Foreign)
+	}
+	return r
+}

@@ -1,0 +1,92 @@
+package http
+
+import (
+	"context"
+	"log"
+	"net"
+	nethttp "net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Waiting answers on both listeners while the daemon waits for its database to begin: it is
+// alive, it says why it is not ready, and turns down all else with 503, so that Stripe sends
+// its events again.
+type Waiting struct {
+	reason  atomic.Pointer[string]
+	lent    []lent
+	servers []*nethttp.Server
+	ended   sync.WaitGroup
+}
+
+// Wait begins to answer on listeners that [Waiting.End] gives back.
+func Wait(public, admin *net.TCPListener, reason error) *Waiting {
+	w := &Waiting{}
+	w.Say(reason)
+	probes := nethttp.NewServeMux()
+	probes.HandleFunc("/", w.refuse)
+	probes.HandleFunc("GET /livez", func(to nethttp.ResponseWriter, _ *nethttp.Request) {
+		to.Header().Set("Content-Type", "application/json")
+		to.Write([]byte(`{"status":"live"}`))
+	})
+	probes.HandleFunc("GET /readyz", w.readyz)
+	limits := DefaultLimits()
+	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse), admin: probes} {
+		own := lent{l}
+		server := &nethttp.Server{Handler: handler, ReadTimeout: limits.Read, WriteTimeout: limits.Write, IdleTimeout: limits.Idle,
+			MaxHeaderBytes: headerBytes, ErrorLog: log.New(discard{}, "", 0)}
+		server.SetKeepAlivesEnabled(false) // whoever asks again is to reach the daemon itself
+		w.lent, w.servers = append(w.lent, own), append(w.servers, server)
+		w.ended.Go(func() { server.Serve(own) })
+	}
+	return w
+}
+
+// Say changes what /readyz tells.
+func (w *Waiting) Say(reason error) {
+	text := "the ledger's database cannot be reached: " + reason.Error()
+	w.reason.Store(&text)
+}
+
+// End stops answering, and leaves the listeners open.
+func (w *Waiting) End() {
+	budget, cancel := context.WithTimeout(context.Background(), refusalTime)
+	defer cancel()
+	for _, s := range w.servers {
+		if s.Shutdown(budget) != nil {
+			s.Close()
+		}
+	}
+	w.ended.Wait()
+	for _, l := range w.lent {
+		l.SetDeadline(time.Time{})
+	}
+}
+
+func (w *Waiting) readyz(to nethttp.ResponseWriter, _ *nethttp.Request) {
+	h := health{"unready", []check{{Name: "serving", OK: true}, {Name: "engine", Reason: w.reason.Load()}}}
+	to.Header().Set("Content-Type", "application/json")
+	to.WriteHeader(nethttp.StatusServiceUnavailable)
+	to.Write(mustJSON(h))
+}
+
+func (w *Waiting) refuse(to nethttp.ResponseWriter, r *nethttp.Request) {
+	f := faultf(unavailable, "The daemon has started and waits for its database. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
+	to.Header().Set("Content-Type", problemType)
+	to.Header().Set("Retry-After", strconv.Itoa(int(retryAfterAMoment.Seconds())))
+	to.WriteHeader(f.kind.status)
+	to.Write(f.text(r.URL.Path, ""))
+}
+
+// lent is a listener that is given back rather than closed: a deadline that has passed ends
+// what waits in Accept.
+type lent struct{ *net.TCPListener }
+
+func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+
+// discard takes remarks about connections that broke.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
