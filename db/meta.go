@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/ledger"
 )
 
@@ -121,8 +122,10 @@ func (d *DB) RaiseEpoch(ctx context.Context) (epoch int, err error) {
 			return err
 		}
 		epoch, _, err = d.raise(ctx, tx)
+		crash.Point("epoch.raised")
 		return err
 	})
+	crash.Point("epoch.committed")
 	if err != nil {
 		return 0, fmt.Errorf("raise the ledger's epoch: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/settled/settled/db/crash"
 )
 
 // The migrations of each database, with the same names in both. A released one never changes.
@@ -111,15 +113,18 @@ func (d *DB) apply(ctx context.Context, list []script, s script) (applied bool, 
 		if slices.ContainsFunc(have, func(m migrationRow) bool { return m.Name == s.name }) {
 			return nil
 		}
+		crash.Point("migrate.begun")
 		if _, err := tx.Tx.ExecContext(ctx, s.sql); err != nil { // past bun, which would look for its own marks
 			return err
 		}
+		crash.Point("migrate.applied")
 		at, err := d.clock(ctx, tx.Tx)
 		if err != nil {
 			return err
 		}
 		applied = true
 		_, err = tx.NewInsert().Model(&migrationRow{Name: s.name, AppliedAt: toInstant(at)}).Exec(ctx)
+		crash.Point("migrate.noted")
 		return err
 	})
 	return applied && err == nil, err

@@ -14,6 +14,8 @@ import (
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
+
+	"github.com/settled/settled/db/crash"
 )
 
 // Options are what a URL does not say. The zero value is good.
@@ -171,8 +173,10 @@ func inTx(ctx context.Context, db *bun.DB, opts *sql.TxOptions, do func(bun.Tx) 
 	if err := do(tx); err != nil {
 		return err
 	}
+	crash.Point("tx.commit.before")
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	crash.Point("tx.commit.after")
 	return nil
 }

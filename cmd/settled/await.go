@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
 )
 
@@ -69,6 +70,7 @@ func beginLedger(ctx context.Context, conf config, log *slog.Logger, stdout io.W
 		if raised {
 			log.Error("the database may have lost commits: what is open rests, is looked up at Stripe, and goes on under new keys", "epoch", b.epoch, "since", b.since)
 		}
+		crash.Point("start.epoch")
 		b.bootstrap, err = bootstrapToken(ctx, conf, b.store, stdout)
 	}
 	if err != nil {
@@ -83,11 +85,13 @@ func openLedger(ctx context.Context, conf config, log *slog.Logger) (*db.DB, err
 	if err != nil {
 		return nil, err
 	}
+	crash.Point("start.opened")
 	applied, err := d.Migrate(ctx)
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
+	crash.Point("start.migrated")
 	if len(applied) > 0 {
 		log.Info("migrated the database", "applied", applied)
 	}
@@ -108,7 +112,9 @@ func bootstrapToken(ctx context.Context, conf config, d *db.DB, stdout io.Writer
 	// while a token that was stored and never shown would lock everybody out.
 	token, prefix, hash := http.NewToken(rand.Reader)
 	fmt.Fprintf(stdout, "Admin token (shown once): %s\n", token)
+	crash.Point("token.printed")
 	err = d.AddToken(ctx, db.Token{Name: "first", Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)})
+	crash.Point("token.stored")
 	if errors.Is(err, db.ErrTaken) {
 		fmt.Fprintln(stdout, "Another process was first: the token that it printed counts, and this one does not.")
 		return nil, nil

@@ -93,11 +93,10 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	began := time.Now()
 	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
 	s.migrate(ctx)
-	shared := append([]string{"TRANSFER_RETRY_INTERVAL=1s", "REVERSAL_CHECK_INTERVAL=1s", "LOG_LEVEL=info"}, s.worker.env[len(s.worker.env)-3:]...)
 	nodes := make([]*node, size)
 	apis := make([]*api, size)
 	for i := range nodes {
-		nodes[i] = s.newNode(fmt.Sprintf("node-%d", i), shared...)
+		nodes[i] = s.newNode(fmt.Sprintf("node-%d", i), "TRANSFER_RETRY_INTERVAL=1s", "REVERSAL_CHECK_INTERVAL=1s", "LOG_LEVEL=info")
 		apis[i] = nodes[i].api
 	}
 	s.adopt(nodes[0])
@@ -132,7 +131,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	sleep()
 	operator.Wait()
 	if err != nil {
-		t.Fatal(err, "\n", tail(nodes[0].log))
+		t.Fatal(err, "\n", lastLog(nodes[0].log))
 	}
 	s.settleAll(ctx, len(p.plan))
 	if n := count.done.Load(); n != int64(count.most) {
@@ -143,7 +142,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	for _, n := range nodes {
 		n.stop()
 		if !n.cleanly {
-			t.Errorf("a daemon did not stop cleanly:\n%s", tail(n.log))
+			t.Errorf("a daemon did not stop cleanly:\n%s", lastLog(n.log))
 		}
 	}
 	p.check(ctx, s)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type node struct {
 	api    *api
 	public string
 	phase  atomic.Int32
+	diedAt atomic.Value // the named point, a string
 	// reached is closed as the process comes to a phase.
 	reached [phases]chan struct{}
 }
@@ -41,7 +43,7 @@ type node struct {
 func (s *stand) newNode(name string, env ...string) *node {
 	n := &node{}
 	n.worker, n.api, n.public = s.newWorker(name)
-	n.worker.env = append(n.worker.env, env...)
+	n.worker.env = slices.Concat(n.worker.env, s.shared, env)
 	n.worker.out = n
 	n.api.client.Timeout = 2 * time.Second // a death is noticed at once; this is for those who hang
 	return n
@@ -49,7 +51,10 @@ func (s *stand) newNode(name string, env ...string) *node {
 
 // Write reads the process's log for its phase.
 func (n *node) Write(line []byte) (int, error) {
+	_, point, died := bytes.Cut(line, []byte("crash point "))
 	switch {
+	case died:
+		n.diedAt.Store(string(bytes.TrimSpace(point)))
 	case bytes.Contains(line, []byte(`"msg":"settled is up"`)):
 		n.reach(recovering)
 	case bytes.Contains(line, []byte(`"msg":"recovered`)):
@@ -69,6 +74,7 @@ func (n *node) reach(p phase) {
 // launch starts the process.
 func (n *node) launch() error {
 	n.phase.Store(int32(startingUp))
+	n.diedAt.Store("")
 	for p := range n.reached {
 		n.reached[p] = make(chan struct{})
 	}
@@ -153,7 +159,7 @@ func (n *node) die(ctx context.Context, t testing.TB, seed uint64, count *deaths
 		at := n.phase.Load()
 		n.end()
 		if !n.wasKilled() {
-			t.Errorf("a daemon ended by itself, in its %s: %s\n%s", phase(at), n.cmd.ProcessState, tail(n.log))
+			t.Errorf("a daemon ended by itself, in its %s: %s\n%s", phase(at), n.cmd.ProcessState, lastLog(n.log))
 			return
 		}
 		count.by[at].Add(1)

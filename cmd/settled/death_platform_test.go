@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -23,6 +24,8 @@ type platform struct {
 	owed  []int       // of the plan: ordered, and its reversal not asked for yet
 	asked map[int]int64
 	again int // requests without a definite answer
+
+	enough atomic.Bool // no new orders
 }
 
 func newPlatform(apis []*api, plan []planned, seed uint64) *platform {
@@ -36,9 +39,11 @@ func (p *platform) any() *api { return p.apis[p.rng.IntN(len(p.apis))] }
 func (p *platform) run(ctx context.Context, may func() int) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for len(p.ids) < len(p.plan) || len(p.owed) > 0 {
-		if err := p.order(ctx, min(may(), len(p.plan))); err != nil {
-			return err
+	for len(p.ids) < len(p.plan) && !p.enough.Load() || len(p.owed) > 0 {
+		if !p.enough.Load() {
+			if err := p.order(ctx, min(may(), len(p.plan))); err != nil {
+				return err
+			}
 		}
 		if err := p.reverse(ctx); err != nil {
 			return err
@@ -52,9 +57,21 @@ func (p *platform) run(ctx context.Context, may func() int) error {
 	return nil
 }
 
-// order sends one batch.
+// order sends one batch, and now and then one that was answered already.
 func (p *platform) order(ctx context.Context, most int) error {
 	from := len(p.ids)
+	if from > 0 && p.rng.IntN(10) == 0 {
+		i := p.rng.IntN(from)
+		ids, err := p.any().create(ctx, p.plan[i:i+1])
+		switch {
+		case errors.Is(err, errAskAgain):
+			p.again++
+		case err != nil:
+			return fmt.Errorf("order once more: %w", err)
+		case ids[0] != p.ids[i]:
+			return fmt.Errorf("order %s was answered as %s, and then as %s", p.plan[i].order.Reference, p.ids[i], ids[0])
+		}
+	}
 	part := p.plan[from:max(from, min(from+p.batch, most))]
 	if len(part) == 0 {
 		return nil

@@ -19,7 +19,8 @@ import (
 
 // worker is the daemon as a process of its own, which can be killed.
 type worker struct {
-	bin   string // the program; empty: this one
+	bin   string   // the program; empty: this one
+	args  []string // of the program; none: serve
 	dir   string
 	log   string    // file that its log is appended to
 	out   io.Writer // hears its log too; nil: nobody does
@@ -70,7 +71,11 @@ func (w *worker) launch() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(bin, "serve")
+	args := w.args
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	cmd := exec.Command(bin, args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, log, log
 	if w.out != nil {
 		both := io.MultiWriter(log, w.out)

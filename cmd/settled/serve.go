@@ -17,6 +17,7 @@ import (
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
 )
 
@@ -56,6 +57,7 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 // serve runs the daemon on two listeners until ctx ends or something makes it wrong to go on.
 // What opens first closes last.
 func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) error {
+	crash.Point("start.listening")
 	began, err := awaitLedger(ctx, conf, log, public, admin, stdout)
 	if err != nil {
 		public.Close()
@@ -79,7 +81,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 
 	conf.policy.Epoch, conf.policy.EpochSince = began.epoch, began.since
 	system, err := actors.New(actors.Config{
-		Store: store0, Transient: db.Transient, Stripe: client, Policy: conf.policy, Limits: conf.limits,
+		Store: crashStore(store0), Transient: db.Transient, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
 		Verify: verifyAccount(store0, client, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrOtherAccount) },
 		Metrics: registry, Log: log,
@@ -91,7 +93,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 
 	live := strings.HasPrefix(conf.stripeKey, "sk_live_") || strings.HasPrefix(conf.stripeKey, "rk_live_")
 	server, err := http.New(http.Config{
-		Engine: system, Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: adapt.Store{DB: store0},
+		Engine: crashEngine(system), Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: crashKeys(adapt.Store{DB: store0}),
 		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
 	})
 	if err != nil {
@@ -99,8 +101,10 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 
 	system.Start()
+	crash.Point("start.spawned")
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(context.WithoutCancel(ctx), public, admin) }()
+	crash.Point("start.serving")
 	go forgetKeys(ctx, store0, log)
 	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch)
 
@@ -112,9 +116,13 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	budget, cancel := context.WithTimeout(context.WithoutCancel(ctx), conf.shutdown)
 	defer cancel()
+	crash.Point("stop.told")
 	drained := server.Drain(budget)
+	crash.Point("stop.drained")
 	stopped := system.Stop(budget)
+	crash.Point("stop.stopped")
 	closed := server.Shutdown(budget)
+	crash.Point("stop.closed")
 	if errors.Is(err, http.ErrClosed) {
 		err = nil
 	}
@@ -137,7 +145,10 @@ func verifyAccount(d *db.DB, client *stripe.Client, log *slog.Logger) func(conte
 		if err != nil {
 			return err
 		}
-		return d.BindAccount(ctx, id)
+		crash.Point("account.read")
+		err = d.BindAccount(ctx, id)
+		crash.Point("account.bound")
+		return err
 	}
 }
 

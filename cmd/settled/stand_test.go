@@ -53,6 +53,7 @@ type stand struct {
 	api    *api
 	public string
 	secret string
+	shared []string // the environment that all daemons of the stand have
 }
 
 const (
@@ -82,7 +83,8 @@ func prepareStand(t testing.TB, ctx context.Context, url, faults string, seed ui
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.db.Close() })
-	s.worker.env = append(s.worker.env, "DATABASE_URL="+url, "STRIPE_API_BASE="+s.sim, fmt.Sprintf("SIMULATED_SPEED=%d", speed))
+	s.shared = []string{"DATABASE_URL=" + url, "STRIPE_API_BASE=" + s.sim, fmt.Sprintf("SIMULATED_SPEED=%d", speed)}
+	s.worker.env = append(s.worker.env, s.shared...)
 	return s
 }
 
@@ -131,15 +133,12 @@ func (s *stand) freeAddr() string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-func (s *stand) log() string { return tail(s.worker.log) }
+func (s *stand) log() string { return lastLog(s.worker.log) }
 
-// tail returns the end of a log.
-func tail(path string) string {
+// lastLog returns the end of a log.
+func lastLog(path string) string {
 	text, _ := os.ReadFile(path)
-	if len(text) > 8000 {
-		text = text[len(text)-8000:]
-	}
-	return string(text)
+	return tail(string(text), 8000)
 }
 
 // startSimulator starts `settled simulator` and returns its base URL.

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/settled/settled/db/dbtest"
+)
+
+// The daemon dies at every named point, at its first pass and at later ones, on either
+// database; what is left is taken up by the next one, which dies at the next point. In the end
+// the ordinary program settles it all.
+func TestDeathAtEveryNamedPoint(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	tagged := filepath.Join(t.TempDir(), "settled-crashpoints")
+	if out, err := exec.Command("go", "build", "-tags", "crashpoints", "-o", tagged, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	points := listPoints(t, tagged)
+	dbtest.Each(t, func(t *testing.T, url string) {
+		t.Parallel()
+		began := time.Now()
+		seed := seedOf(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		deaths := dieAtFirstStarts(ctx, t, url, tagged, seed, points["first"])
+		deaths += dieAtWork(ctx, t, url, tagged, seed, points)
+		t.Logf("%s: %d points, %d deaths, in %s", t.Name(), len(slices.Concat(points["first"], points["start"], points["work"], points["stop"], points["restored"])),
+			deaths, time.Since(began).Round(time.Second))
+	})
+}
+
+// listPoints asks the program for its points, by kind.
+func listPoints(t testing.TB, bin string) map[string][]string {
+	t.Helper()
+	cmd := exec.Command(bin)
+	cmd.Env = []string{"SETTLED_CRASHPOINT=list"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("list the points: %v\n%s", err, out)
+	}
+	points := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		kind, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		points[kind] = append(points[kind], name)
+	}
+	for _, kind := range []string{"first", "start", "work", "stop", "restored"} {
+		if len(points[kind]) == 0 {
+			t.Errorf("no point of the kind %s", kind)
+		}
+		delete(points, "")
+	}
+	return points
+}
+
+// dieAt starts the node, has it die at a pass of a point, and reports whether it did.
+func (n *node) dieAt(ctx context.Context, t testing.TB, point string, pass int, command ...string) bool {
+	t.Helper()
+	usual := n.worker.env
+	defer func() { n.worker.env, n.worker.args = usual, nil }()
+	n.worker.env, n.worker.args = append(slices.Clone(usual), fmt.Sprintf("SETTLED_CRASHPOINT=%s:%d", point, pass)), command
+	if err := n.launch(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(point, "stop.") {
+		_ = again(ctx, 5*time.Millisecond, func() (bool, error) { return n.api.ready(ctx), nil })
+		n.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	select {
+	case <-n.done:
+	case <-ctx.Done():
+		n.end()
+	}
+	if n.wasKilled() && n.diedAt.Load() == point {
+		return true
+	}
+	t.Errorf("it does not die at pass %d of %s: %s\n%s", pass, point, n.cmd.ProcessState, lastLog(n.log))
+	return false
+}
+
+// dieAtFirstStarts kills the first starts on an empty database, one after the other: what one
+// leaves behind is the next one's beginning.
+func dieAtFirstStarts(ctx context.Context, t *testing.T, url, bin string, seed uint64, points []string) (deaths int) {
+	s := prepareStand(t, ctx, url, "none", seed, deathSpeed)
+	n := s.newNode("first")
+	n.worker.bin = bin
+	// Without a configured token, so that the first start makes one.
+	n.worker.env = slices.DeleteFunc(n.worker.env, func(line string) bool { return strings.HasPrefix(line, "ADMIN_TOKEN=") })
+	steps := []step{{"tx.commit.before", 1}}
+	for _, point := range points {
+		steps = append(steps, step{point, 1})
+		if point == "migrate.begun" { // the next one dies in the second migration
+			steps = append(steps, step{"tx.commit.after", 1}, step{point, 1})
+		}
+	}
+	for _, x := range steps {
+		if n.dieAt(ctx, t, x.point, x.pass) {
+			deaths++
+		}
+	}
+	if err := s.db.Check(ctx); err != nil {
+		t.Errorf("after the first starts: %v", err)
+	}
+	return deaths
+}
+
+// step is one death.
+type step struct {
+	point string
+	pass  int
+}
+
+// dieAtWork kills a daemon at every other point, while orders, reversals and events come, and
+// audits what the ordinary program makes of it.
+func dieAtWork(ctx context.Context, t *testing.T, url, bin string, seed uint64, points map[string][]string) (deaths int) {
+	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+	n := s.newNode("node", "TRANSFER_RETRY_INTERVAL=100ms", "REVERSAL_CHECK_INTERVAL=100ms")
+	s.adopt(n)
+	p := newPlatform([]*api{n.api}, planTraffic(seed, 100_000), seed)
+	p.batch, p.every = 2, 2
+	ordered := make(chan error, 1)
+	go func() { ordered <- p.run(ctx, func() int { return len(p.plan) }) }()
+	awake, sleep := context.WithCancel(ctx)
+	defer sleep()
+	var operator sync.WaitGroup
+	operator.Go(func() {
+		_ = again(awake, time.Second, func() (bool, error) { s.operate(awake); return false, nil })
+	})
+
+	var steps []step
+	for _, point := range slices.Concat(points["start"], points["stop"]) {
+		steps = append(steps, step{point, 1})
+	}
+	passes := []int{1}
+	if *killsWanted >= 1000 {
+		passes = []int{1, 2, 5}
+	}
+	for _, pass := range passes {
+		for _, point := range points["work"] {
+			if pass == 1 || !once(point) {
+				steps = append(steps, step{point, pass})
+			}
+		}
+	}
+	n.worker.bin = bin
+	for _, x := range steps {
+		from := time.Now()
+		if n.dieAt(ctx, t, x.point, x.pass) {
+			deaths++
+		}
+		if took := time.Since(from); took > time.Second {
+			t.Logf("%s:%d came after %s", x.point, x.pass, took.Round(time.Millisecond))
+		}
+	}
+	for _, point := range points["restored"] {
+		if n.dieAt(ctx, t, point, 1, "migrate", "restored") {
+			deaths++
+		}
+	}
+	n.worker.bin = program
+	s.begin(ctx)
+	p.enough.Store(true)
+	err := <-ordered
+	sleep()
+	operator.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.settleAll(ctx, len(p.ids))
+	s.calm()
+	n.stop()
+	p.check(ctx, s)
+	r := s.auditTwice(ctx)
+	t.Logf("%d transfers, %d reversals, %d requests asked again, %d differences", r.Transfers, r.Reversals, p.again, len(r.Differences))
+	return deaths
+}
+
+// once reports points of the work that a process may pass only once.
+func once(point string) bool {
+	for _, p := range []string{"store.receipt.", "store.unfinished.", "store.unhandled_events."} {
+		if strings.HasPrefix(point, p) {
+			return true
+		}
+	}
+	return false
+}
