@@ -155,6 +155,19 @@ func TestPostgresThatWouldLoseCommitsIsRefused(t *testing.T) {
 	e.Close()
 }
 
+// A client that vanishes in a transaction does not hold its locks for ever, whatever the
+// server's default is; a server that was told so itself is left alone.
+func TestPostgresEndsATransactionWhoseClientVanished(t *testing.T) {
+	address := dbtest.Postgres(t)
+	for options, want := range map[string]string{"": "20s", "&idle_in_transaction_session_timeout=7s": "7s"} {
+		d := open(t, address+options)
+		var got string
+		if err := d.write.NewRaw("SHOW idle_in_transaction_session_timeout").Scan(t.Context(), &got); err != nil || got != want {
+			t.Errorf("it waits %s, not %s: %v", got, want, err)
+		}
+	}
+}
+
 func databaseName(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)

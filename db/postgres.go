@@ -35,6 +35,8 @@ const (
 	keepIdle    = 15 * time.Second // of silence before the kernel asks the other side
 	keepEvery   = 5 * time.Second
 	keepCount   = 3
+
+	idleInTransaction = 20 * time.Second // on the server; ours take milliseconds between statements
 )
 
 // postgres is what is PostgreSQL's own.
@@ -110,10 +112,15 @@ func dead(ctx context.Context, p stdlib.ShouldPingParams) bool {
 func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
-	var sync, encoding string
+	var sync, encoding, patience string
 	var standby bool
-	err := c.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('server_encoding'), pg_is_in_recovery()").
-		Scan(&sync, &encoding, &standby)
+	// Of a client that vanished in the middle of a transaction the server keeps the locks for as
+	// long as it takes it for alive, which may be hours: whoever comes next to the same
+	// transfers would wait for it. Set here and not as a parameter of the connection, because
+	// poolers refuse those that they do not know.
+	err := c.QueryRow(ctx, `SELECT current_setting('synchronous_commit'), current_setting('server_encoding'), pg_is_in_recovery(),
+		CASE current_setting('idle_in_transaction_session_timeout') WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) ELSE '' END`,
+		fmt.Sprintf("%ds", int(idleInTransaction.Seconds()))).Scan(&sync, &encoding, &standby, &patience)
 	switch {
 	case err != nil:
 		return err
