@@ -87,6 +87,9 @@ func (s *Server) create(ctx context.Context) error {
 	return err
 }
 
+// HandOver gives a directory to the user that the server runs as.
+func (s *Server) HandOver(dir string) error { return handOver(dir) }
+
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // URL returns the URL of a database of the server, which need not exist.
@@ -208,6 +211,21 @@ func (s *Server) stop(how syscall.Signal) error {
 	<-s.ended
 	s.process = nil
 	return nil
+}
+
+// Ended reports a server that has ended by itself.
+func (s *Server) Ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return false
+	}
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // Restart is [Server.Stop] and [Server.Start].
