@@ -50,6 +50,7 @@ type Stripe interface {
 type Config struct {
 	Store     Store
 	Transient func(error) bool // an error of Store that passes by waiting
+	Broken    func(error) bool // an error of Store after which only a new start may go on
 	Stripe    Stripe
 	Policy    ledger.Policy
 	Limits    Limits
@@ -138,6 +139,9 @@ func New(conf Config) (*System, error) {
 	}
 	if conf.Transient == nil {
 		conf.Transient = func(error) bool { return true }
+	}
+	if conf.Broken == nil {
+		conf.Broken = func(error) bool { return false }
 	}
 	if conf.NewID == nil {
 		conf.NewID = func() ledger.ID { return uuid.Must(uuid.NewV7()) }

@@ -193,7 +193,10 @@ func (s *System) query(call func(context.Context) error) (err error) {
 			err = &storePanic{bug}
 		}
 	}()
-	return call(ctx)
+	if err = call(ctx); err != nil && s.conf.Broken(err) {
+		s.fail(fmt.Errorf("the ledger cannot be gone on with: %w", err))
+	}
+	return err
 }
 
 // storePanic is a panic of the store, as an error.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -29,6 +30,11 @@ var (
 	ErrPending = errors.New("the database lacks migrations: run settled migrate up")
 	// ErrOtherAccount reports a ledger that belongs to another Stripe account.
 	ErrOtherAccount = errors.New("the ledger belongs to another Stripe account")
+	// ErrDamaged reports a database file that is not what it was; see [Damaged].
+	ErrDamaged = errors.New("the database is damaged")
+	// ErrMoved reports a server that was restored or failed over while it was open. What is
+	// known of the ledger holds no longer; who opens it anew begins a new epoch.
+	ErrMoved = fmt.Errorf("%w: the database was restored or failed over", ledger.ErrNewEpoch)
 	// ErrUnfit reports a server that is not set to keep a ledger. It is transient to who runs
 	// already, because a person can set it right; who starts had better say so and end.
 	ErrUnfit = errors.New("PostgreSQL is not fit to keep a ledger")
@@ -68,6 +74,25 @@ func Transient(err error) bool {
 		if errors.Is(err, e) {
 			return true
 		}
+	}
+	return false
+}
+
+// Damaged reports an error that says that the database itself is broken: no other answer of it
+// can be relied on, and nothing but a copy mends it.
+func Damaged(err error) bool {
+	var (
+		pg   *pgconn.PgError
+		lite *sqlite.Error
+	)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return true
+	case errors.As(err, &pg):
+		return pg.Code == "XX001" || pg.Code == "XX002" // data_corrupted, index_corrupted
+	case errors.As(err, &lite):
+		code := lite.Code() & 0xff
+		return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 	}
 	return false
 }

@@ -34,16 +34,15 @@ type metaRow struct {
 // for the one process that saw it first. Only PostgreSQL shows it; a restored SQLite file must
 // be told: see [DB.RaiseEpoch].
 //
-// From then on this process goes by that epoch: once another process has raised it, or a new
-// connection finds another copy of the data, [DB.Commit] is [ledger.ErrNewEpoch] until Epoch is
-// asked again.
+// From then on this process goes by that epoch: once another process has raised it, [DB.Commit] is
+// [ledger.ErrNewEpoch], and so is all the rest, by [ErrMoved], once a new connection finds
+// another copy of the data.
 func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool, err error) {
-	var identity string
 	err = d.change(ctx, func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
 			return err
 		}
-		identity, raised, err = d.recognize(ctx, tx)
+		raised, err = d.recognize(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -58,9 +57,6 @@ func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool
 		return 0, time.Time{}, false, fmt.Errorf("read the ledger's epoch: %w", err)
 	}
 	d.epoch.Store(int64(epoch))
-	if identity != "" {
-		d.know(identity)
-	}
 	return epoch, since, raised, nil
 }
 
@@ -73,7 +69,7 @@ func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
 	} else {
 		var epoch string
 		at, epoch, err = d.clockAndEpoch(ctx, tx.Tx)
-		if err == nil && (epoch != strconv.FormatInt(known, 10) || d.moved()) {
+		if err == nil && epoch != strconv.FormatInt(known, 10) {
 			return at, fmt.Errorf("%w: it goes by epoch %d", ledger.ErrNewEpoch, known)
 		}
 	}
@@ -85,7 +81,8 @@ func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
 
 // recognize reports that this is not the copy of the data that the ledger knows, and makes it
 // the one it knows.
-func (d *DB) recognize(ctx context.Context, tx bun.Tx) (identity string, other bool, err error) {
+func (d *DB) recognize(ctx context.Context, tx bun.Tx) (other bool, err error) {
+	var identity string
 	// In a savepoint, so that a refused question does not end the transaction.
 	asked := tx.RunInTx(ctx, nil, func(ctx context.Context, inner bun.Tx) error {
 		identity, err = d.identity(ctx, inner)
@@ -93,26 +90,25 @@ func (d *DB) recognize(ctx context.Context, tx bun.Tx) (identity string, other b
 	})
 	if asked != nil {
 		if Transient(asked) {
-			return "", false, asked
+			return false, asked
 		}
 		d.log.Warn("the database does not tell whether it was restored or failed over: raise the epoch by hand after either", "error", asked)
-		return "", false, nil
+		return false, nil
 	}
 	if identity == "" {
-		return "", false, nil
+		return false, nil
 	}
 	if err := settle(ctx, tx, metaIdentity, identity); err != nil {
-		return "", false, err
+		return false, err
 	}
 	// Of processes that see the change at once, this update has one winner; the others wait
 	// for it, and then find nothing to do.
 	res, err := tx.NewUpdate().Model(&metaRow{Value: identity}).Column("value").
 		Where("key = ?", metaIdentity).Where("value <> ?", identity).Exec(ctx)
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
-	other, err = one(res)
-	return identity, other, err
+	return one(res)
 }
 
 // RaiseEpoch begins a new epoch, as must be done after an SQLite file was restored from a copy.

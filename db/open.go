@@ -75,10 +75,6 @@ type engine interface {
 	// identity names this copy of the data; it changes when commits may have been lost. It is
 	// empty when that cannot be told.
 	identity(context.Context, bun.Tx) (string, error)
-	// know makes it the one that connections are expected to find; moved reports that one
-	// found another.
-	know(identity string)
-	moved() bool
 	// clockAndEpoch reads both, and keeps the epoch from being raised until the transaction ends.
 	clockAndEpoch(context.Context, querier) (at time.Time, epoch string, err error)
 	close()

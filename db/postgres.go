@@ -43,9 +43,7 @@ const (
 type postgres struct {
 	grouped pgx.QueryExecMode // of the statements with array parameters
 	log     *slog.Logger
-
-	known     atomic.Pointer[string] // the identity that the epoch in use belongs to
-	elsewhere atomic.Bool            // a connection found another
+	source  atomic.Pointer[string] // the cluster and timeline of the first connection
 }
 
 func openPostgres(ctx context.Context, address string, opts Options) (*DB, error) {
@@ -131,25 +129,27 @@ func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
 	case standby:
 		return errStandby
 	}
-	// No connection outlives a failover or a restore, so looking at each new one is enough.
-	if known := p.known.Load(); known != nil {
-		var system, timeline, table string
-		if err := c.QueryRow(ctx, identityText).Scan(&system, &timeline, &table); err != nil {
-			return err
-		}
-		if system+"/"+timeline+"/"+table != *known {
-			p.elsewhere.Store(true)
-		}
+	return p.same(ctx, c)
+}
+
+// same refuses a server that is not the one that was opened: it may lack commits, under keys of
+// an epoch that must end with them. A failover breaks every connection, so that who connects
+// again sees it first here.
+func (p *postgres) same(ctx context.Context, c *pgx.Conn) error {
+	var source string
+	err := c.QueryRow(ctx, "SELECT "+sourceText+" FROM pg_control_system()").Scan(&source)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && !Transient(err) {
+		return nil // a server that does not tell; who opens the ledger warns of it
+	}
+	if err != nil {
+		return err
+	}
+	if !p.source.CompareAndSwap(nil, &source) && *p.source.Load() != source {
+		return fmt.Errorf("%w: it was %s and is %s (system/timeline)", ErrMoved, *p.source.Load(), source)
 	}
 	return nil
 }
-
-func (p *postgres) know(identity string) {
-	p.known.Store(&identity)
-	p.elsewhere.Store(false)
-}
-
-func (p *postgres) moved() bool { return p.elsewhere.Load() }
 
 func (*postgres) Dialect() string { return "postgres" }
 func (*postgres) close()          {}
@@ -188,15 +188,16 @@ func (*postgres) hasTable(ctx context.Context, q bun.IDB, name string) (bool, er
 // (a dump restored into the same cluster). The timeline is read from the name of the WAL file,
 // because pg_control_checkpoint() tells the new one only after the next checkpoint.
 func (p *postgres) identity(ctx context.Context, tx bun.Tx) (string, error) {
-	var system, timeline, table string
-	err := tx.NewRaw(identityText).Scan(ctx, &system, &timeline, &table)
+	var source, table string
+	err := tx.NewRaw("SELECT "+sourceText+", 'meta'::regclass::oid::text FROM pg_control_system()").Scan(ctx, &source, &table)
 	if err != nil {
 		return "", err
 	}
-	return system + "/" + timeline + "/" + table, nil
+	return source + "/" + table, nil
 }
 
-const identityText = `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 'meta'::regclass::oid::text FROM pg_control_system()`
+// sourceText names the cluster and its timeline.
+const sourceText = "system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 
 // unnest is the rows as a table: one array parameter for each column.
 func (s sheet) unnest() string {

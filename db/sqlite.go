@@ -124,10 +124,15 @@ var creating sync.Mutex
 func prepareFile(path string) error {
 	creating.Lock()
 	defer creating.Unlock()
+	// The log first: another process may be making both, and makes the file first.
+	log, noLog := os.Stat(path + "-wal")
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
 		return fmt.Errorf("it is a directory: name a file in it")
+	case noLog == nil && log.Size() > 0 && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
+		// SQLite would take it for a new database and throw the log away.
+		return fmt.Errorf("%w: it is missing or empty, and its log %s-wal is not: put the file back from a copy (then run settled migrate restored), or move the log away to begin with nothing", ErrDamaged, path)
 	case err == nil:
 		return checkFileSystem(path)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -237,8 +242,6 @@ func (*lite) hasTable(ctx context.Context, q bun.IDB, name string) (bool, error)
 
 // identity is empty: a restored file looks like any other. See [DB.RaiseEpoch].
 func (*lite) identity(context.Context, bun.Tx) (string, error) { return "", nil }
-func (*lite) know(string)                                      {}
-func (*lite) moved() bool                                      { return false }
 
 func (*lite) insertText(s sheet, onConflict string) string {
 	return strings.TrimSuffix("INSERT INTO "+s.table+" ("+strings.Join(s.names(), ", ")+") VALUES (?"+

@@ -257,6 +257,32 @@ func (s *Server) Recover(ctx context.Context) error {
 	return s.Start(ctx)
 }
 
+// Save keeps a copy of the cluster as it is, for [Server.Restore]; it restarts the server.
+func (s *Server) Save(ctx context.Context) error {
+	if err := s.Shutdown(); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "cp", "-a", s.data(), s.data()+".saved").CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the cluster: %w\n%s", err, out)
+	}
+	return s.Start(ctx)
+}
+
+// Restore puts back what was saved, as one does with a backup: whatever was committed since is
+// lost, and the server is on a new timeline.
+func (s *Server) Restore(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.data()); err != nil {
+		return err
+	}
+	if err := os.Rename(s.data()+".saved", s.data()); err != nil {
+		return err
+	}
+	return s.Recover(ctx)
+}
+
 // Close ends the server for good, and removes the directory if StartServer made it.
 func (s *Server) Close() error {
 	err := s.Stop()

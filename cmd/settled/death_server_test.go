@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	nethttp "net/http"
+	"net/url"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/settled/settled/db"
+	"github.com/settled/settled/db/dbtest"
+)
+
+// odd is something that a PostgreSQL does to its clients now and then.
+type odd struct {
+	name       string
+	begin, end string // statements; %s is the database
+	lasts      time.Duration
+}
+
+// failing has every so many of the statements that write history fail with a code.
+func failing(name, code string) odd {
+	return odd{name, `CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF random() < 0.3 THEN RAISE EXCEPTION 'injected' USING ERRCODE = '` + code + `'; END IF; RETURN NULL; END $$;
+		CREATE TRIGGER odd AFTER INSERT ON history FOR EACH STATEMENT EXECUTE FUNCTION odd()`,
+		`DROP TRIGGER odd ON history; DROP FUNCTION odd`, 1500 * time.Millisecond}
+}
+
+var odds = []odd{
+	failing("serialization failures", "40001"),
+	failing("deadlocks", "40P01"),
+	failing("statements canceled", "57014"),
+	failing("out of memory", "53200"),
+	{"a table locked", "BEGIN; LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE", "ROLLBACK", 4 * time.Second},
+	{"history locked", "BEGIN; LOCK TABLE history IN SHARE MODE", "ROLLBACK", 2 * time.Second},
+	{"rows locked", "BEGIN; SELECT 1 FROM transfers WHERE state <> 'completed' FOR UPDATE", "ROLLBACK", 2 * time.Second},
+	{"transactions ended for being idle", "ALTER DATABASE %s SET idle_in_transaction_session_timeout = '1ms'; " + disconnect,
+		"ALTER DATABASE %s RESET idle_in_transaction_session_timeout; " + disconnect, 2 * time.Second},
+	{"statements ended for being slow", "ALTER DATABASE %s SET statement_timeout = '2ms'; " + disconnect,
+		"ALTER DATABASE %s RESET statement_timeout; " + disconnect, 2 * time.Second},
+	{"read only", "ALTER DATABASE %s SET default_transaction_read_only = on; " + disconnect,
+		"ALTER DATABASE %s SET default_transaction_read_only = off; " + disconnect, 2 * time.Second},
+	{"synchronous_commit turned off", "ALTER DATABASE %s SET synchronous_commit = off; " + disconnect,
+		"ALTER DATABASE %s RESET synchronous_commit; " + disconnect, 2 * time.Second},
+}
+
+// disconnect ends the daemon's connections, so that the next ones have the new setting.
+const disconnect = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+func TestDeathByTheOddsOfPostgreSQL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	seed := seedOf(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	address := dbtest.Postgres(t)
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	s := prepareStand(t, ctx, address, "light", seed, deathSpeed)
+	s.migrate(ctx)
+	s.begin(ctx)
+	s.api.client.Timeout = 20 * time.Second
+	c, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	execute := func(text string) {
+		t.Helper()
+		if strings.Contains(text, "%s") {
+			text = fmt.Sprintf(text, name)
+		}
+		for statement := range strings.SplitSeq(text, "; "+disconnect) { // its own transactions, ALTER DATABASE
+			if statement != "" {
+				if _, err := c.Exec(ctx, "SET default_transaction_read_only = off; "+statement); err != nil {
+					t.Fatalf("%s: %v", statement, err)
+				}
+			}
+		}
+		if strings.HasSuffix(text, disconnect) {
+			if _, err := c.Exec(ctx, disconnect); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := newPlatform([]*api{s.api}, planTraffic(seed, 100_000), seed)
+	p.batch, p.every = 2, 3
+	ordered := make(chan error, 1)
+	go func() { ordered <- p.run(ctx, func() int { return len(p.plan) }) }()
+	for i, x := range odds {
+		execute(x.begin)
+		end := time.NewTimer(x.lasts)
+		<-end.C
+		execute(x.end)
+		t.Logf("%s: works again after %s", x.name, s.works(ctx, seed+1_000_000, i+1).Round(time.Millisecond))
+	}
+	p.enough.Store(true)
+	s.finish(ctx, p, ordered, len(odds), s.worker.env)
+}
+
+// The database is restored from a backup under a daemon at work: acknowledged commits are gone,
+// of transfers that were paid meanwhile. The daemon ends rather than go on; the next start
+// begins a new epoch, looks up what is open, and pays nothing twice.
+func TestDeathOfCommitsThatWereAcknowledged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	seed := seedOf(t)
+	rng := rand.New(rand.NewPCG(seed, 23))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	server := dbtest.NewServer(t)
+	address, err := server.CreateDatabase(ctx, "restored")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := prepareStand(t, ctx, address, "light", seed, deathSpeed)
+	s.migrate(ctx)
+	n := s.newNode("node")
+	s.adopt(n)
+	if err := n.start(ctx); err != nil {
+		t.Fatal(err, lastLog(n.log))
+	}
+	t.Cleanup(n.stop)
+	p := newPlatform([]*api{n.api}, planTraffic(seed, 400), seed)
+	p.batch, p.every = 400, 1_000_000
+	if err := p.order(ctx, 400); err != nil {
+		t.Fatal(err)
+	}
+	await := func(least int) int {
+		reached := 0
+		if err := again(ctx, time.Millisecond, func() (bool, error) {
+			reached, _, _ = s.states(ctx)
+			return reached >= least, nil
+		}); err != nil {
+			t.Fatal(err, lastLog(n.log))
+		}
+		return reached
+	}
+	await(20 + rng.IntN(100))
+	if err := server.Save(ctx); err != nil { // a mere restart to the daemon
+		t.Fatal(err)
+	}
+	reached := await(250 + rng.IntN(100))
+	if err := server.Restore(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Ping(ctx); !errors.Is(err, db.ErrMoved) {
+		t.Errorf("who had it open reads on: %v", err)
+	}
+	if s.db, err = db.Open(ctx, address, db.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.db.Close()
+	left, _, _ := s.states(ctx)
+	t.Logf("%d transfers had come to their end, and the backup knows of %d", reached, left)
+	if left >= reached {
+		t.Error("no commit was lost: nothing was tested")
+	}
+	select {
+	case <-n.done:
+	case <-ctx.Done():
+		t.Fatalf("the daemon goes on with another copy of the data:\n%s", lastLog(n.log))
+	}
+	if code := n.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(lastLog(n.log), "restored or failed over") {
+		t.Errorf("it ended with %d, and does not say why:\n%s", code, lastLog(n.log))
+	}
+	if err := n.start(ctx); err != nil {
+		t.Fatal(err, lastLog(n.log))
+	}
+	s.settleAll(ctx, 400)
+	s.calm()
+	n.stop()
+	p.check(ctx, s)
+	s.auditTwice(ctx)
+	if epoch, _, _, err := s.db.Epoch(ctx); err != nil || epoch != 2 {
+		t.Errorf("the epoch is %d: %v", epoch, err)
+	}
+}
+
+// A daemon that is started before its database waits for it, alive and not ready, and begins by
+// itself; told to stop meanwhile, it stops.
+func TestStartedBeforeItsDatabaseItWaits(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	server := dbtest.NewServer(t)
+	address, err := server.CreateDatabase(ctx, "late")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := prepareStand(t, ctx, address, "none", 1, standSpeed)
+	s.migrate(ctx)
+	n := s.newNode("node")
+	s.adopt(n)
+	waits := func() {
+		t.Helper()
+		if err := n.launch(); err != nil {
+			t.Fatal(err)
+		}
+		err := again(ctx, 10*time.Millisecond, func() (bool, error) {
+			status, body := get(ctx, n.api.base+"/readyz")
+			return status == nethttp.StatusServiceUnavailable && strings.Contains(body, "the ledger's database cannot be reached"), nil
+		})
+		if err != nil {
+			t.Fatalf("/readyz does not tell: %v\n%s", err, lastLog(n.log))
+		}
+	}
+	for range 2 { // also after a crash, as it recovers
+		if err := server.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		waits()
+		if status, _ := get(ctx, n.api.base+"/livez"); status != nethttp.StatusOK {
+			t.Errorf("it is not alive: %d", status)
+		}
+		if status, body := get(ctx, n.api.base+"/v1/transfers"); status != nethttp.StatusServiceUnavailable {
+			t.Errorf("the API answers %d: %s", status, body)
+		}
+		if status, body := s.webhook(ctx, largeEvent(1, 100)); status != nethttp.StatusServiceUnavailable {
+			t.Errorf("a webhook is answered %d: %s", status, body)
+		}
+		if !strings.Contains(lastLog(n.log), "the database is away; waiting for it") {
+			t.Errorf("the log does not tell:\n%s", lastLog(n.log))
+		}
+		n.cmd.Process.Signal(syscall.SIGTERM)
+		<-n.done
+		if !n.cmd.ProcessState.Success() {
+			t.Errorf("told to stop while it waits, it ends with %s", n.cmd.ProcessState)
+		}
+		waits()
+		if err := server.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := again(ctx, 10*time.Millisecond, func() (bool, error) { return n.api.ready(ctx), nil }); err != nil {
+			t.Fatalf("it does not begin: %v\n%s", err, lastLog(n.log))
+		}
+		if status, body := s.webhook(ctx, largeEvent(1, 100)); status != nethttp.StatusOK {
+			t.Errorf("a webhook is answered %d: %s", status, body)
+		}
+		n.stop()
+	}
+}
+
+// What waiting does not mend ends a start at once, with one line.
+func TestAStartThatNothingMendsSaysWhy(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	address := dbtest.Postgres(t)
+	s := prepareStand(t, ctx, address, "none", 1, standSpeed)
+	for name, x := range map[string]struct{ database, says string }{
+		"commits would be lost":   {address + "&synchronous_commit=off", "synchronous_commit is off"},
+		"no such database":        {strings.Replace(address, "settled_test_", "settled_none_", 1), "does not exist"},
+		"no directory for a file": {"sqlite:" + t.TempDir() + "/none/x.db", "does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(ctx, program, "serve")
+			cmd.Dir, cmd.Env = s.worker.dir, append(s.worker.env, "DATABASE_URL="+x.database)
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(string(out), x.says) || strings.Count(string(out), "\n") != 1 {
+				t.Errorf("it ended with %d and says:\n%s", code, out)
+			}
+		})
+	}
+}
