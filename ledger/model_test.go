@@ -32,6 +32,9 @@ func seeded(seed uint64) chance {
 	return func(n int, _ string) int { return r.IntN(n) }
 }
 
+// knownWorlds once failed, be it for a flaw of the world itself.
+var knownWorlds = []uint64{1795336991303812558}
+
 // TestNoMoneyMovesTwiceInManyWorlds walks more of them, and further, by seeds.
 func TestNoMoneyMovesTwiceInManyWorlds(t *testing.T) {
 	worlds := 6_000
@@ -42,6 +45,9 @@ func TestNoMoneyMovesTwiceInManyWorlds(t *testing.T) {
 	happened := map[string]int{}
 	for i := range worlds {
 		seed := base + uint64(i)
+		if i < len(knownWorlds) {
+			seed = knownWorlds[i]
+		}
 		w := newWorld(seeded(seed), mutant{})
 		if wrong := w.run(150); wrong != "" {
 			t.Fatalf("seed %d: %s\n%s", seed, wrong, w.tale())

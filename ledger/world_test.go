@@ -333,9 +333,11 @@ func (w *world) interfere() {
 	}
 }
 
-// doubted reports an operation that Stripe may yet roll forward; the model's person knows.
+// doubted reports an operation that Stripe may yet roll forward, or has just now, out of all
+// bounds, so that no list shows it yet; the model's person knows.
 func (w *world) doubted(op *Operation) bool {
-	return slices.ContainsFunc(w.late, func(e effect) bool { return e.r.Operation == op.ID })
+	return slices.ContainsFunc(w.late, func(e effect) bool { return e.r.Operation == op.ID }) ||
+		w.lateForEver && slices.ContainsFunc(slices.Concat(w.transfers, w.reversals), func(th thing) bool { return th.op == op.ID.String() })
 }
 
 func (w *world) reverse(amount int64) {
