@@ -50,6 +50,21 @@ func (o *told) add(where string, text []byte) {
 	o.texts[where] = append(append(o.texts[where], text...), '\n')
 }
 
+// endsBy is the output of a program that ends once it has said a word.
+type endsBy struct {
+	said []byte // not a bytes.Buffer, which io.Copy would fill behind its back
+	word string
+	end  func()
+}
+
+func (e *endsBy) Write(text []byte) (int, error) {
+	e.said = append(e.said, text...)
+	if bytes.Contains(e.said, []byte(e.word)) {
+		e.end()
+	}
+	return len(text), nil
+}
+
 // search fails the test for every secret that is in what was told, however it is written.
 func (o *told) search(t *testing.T) {
 	t.Helper()
@@ -247,19 +262,15 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		out.add("settled "+strings.Join(args, " "), text)
 	}
 	for _, change := range []string{"DATABASE_URL=postgres://ann:" + secrets["the database's password"] + "@127.0.0.1:1/x", "STRIPE_SECRET_KEY=pk_test_c4n4ryStripeKey0001", "ADMIN_TOKEN=c4n4ry-admin"} {
-		cmd := exec.CommandContext(ctx, program, "serve")
+		within, end := context.WithCancel(ctx)
+		cmd := exec.CommandContext(within, program, "serve")
 		cmd.Dir, cmd.Env = dir, append(append([]string{}, env...), "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", change)
-		text, _ := cmd.CombinedOutput()
-		out.add("settled serve with another "+change[:strings.Index(change, "=")], text)
+		heard := &endsBy{word: "waiting for it", end: end} // it waits for a database that is away
+		cmd.Stdout, cmd.Stderr = heard, heard
+		_ = cmd.Run() // that it fails is the point
+		end()
+		out.add("settled serve with another "+change[:strings.Index(change, "=")], heard.said)
 	}
-	// A sandbox over the same ledger ends itself: its account is another.
-	sandbox := exec.CommandContext(ctx, program, "serve", "--sandbox")
-	sandbox.Dir, sandbox.Env = dir, append(append([]string{}, env...), "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0")
-	text, err := sandbox.CombinedOutput()
-	if err == nil || !bytes.Contains(text, []byte("sandbox: ")) {
-		t.Errorf("a sandbox over another account's ledger: %v: %s", err, text)
-	}
-	out.add("settled serve --sandbox", text)
 	// As it dies of SIGQUIT it prints every goroutine, as it does for a panic.
 	s.worker.cmd.Process.Signal(syscall.SIGQUIT)
 	<-s.worker.done
@@ -268,6 +279,14 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		t.Errorf("the log has no goroutines: %v", err)
 	}
 	out.add("the log", log)
+	// A sandbox over the same ledger ends itself: its account is another.
+	sandbox := exec.CommandContext(ctx, program, "serve", "--sandbox")
+	sandbox.Dir, sandbox.Env = dir, append(append([]string{}, env...), "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0")
+	text, err := sandbox.CombinedOutput()
+	if err == nil || !bytes.Contains(text, []byte("sandbox: ")) {
+		t.Errorf("a sandbox over another account's ledger: %v: %s", err, text)
+	}
+	out.add("settled serve --sandbox", text)
 	dump(t, out, database)
 	for _, must := range []string{"the log", "settled config", "settled audit", "column error_message of transfers", "column reason of messages"} {
 		if len(bytes.TrimSpace(out.texts[must])) == 0 {
