@@ -15,8 +15,12 @@ func (d *DB) Load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	records, err := d.records(ctx, true, func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("id IN (?)", bun.List(ids))
+	var records []ledger.Record
+	err := d.snapshot(ctx, func(tx bun.Tx) (err error) {
+		records, err = d.recordsOf(ctx, tx, true, func(rows *[]transferRow) error {
+			return d.selected(ctx, tx, transfersByID, rows, ids)
+		})
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load %d transfers: %w", len(ids), err)
@@ -81,12 +85,19 @@ func (d *DB) records(ctx context.Context, digest bool, where func(*bun.SelectQue
 }
 
 func (d *DB) recordsIn(ctx context.Context, tx bun.Tx, digest bool, where func(*bun.SelectQuery) *bun.SelectQuery) ([]ledger.Record, error) {
+	return d.recordsOf(ctx, tx, digest, func(rows *[]transferRow) error {
+		return tx.NewSelect().Model(rows).Apply(where).Scan(ctx)
+	})
+}
+
+// recordsOf makes records of the rows that read reads.
+func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[]transferRow) error) ([]ledger.Record, error) {
 	at, err := d.clock(ctx, tx.Tx)
 	if err != nil {
 		return nil, err
 	}
 	var rows []transferRow
-	if err := tx.NewSelect().Model(&rows).Apply(where).Scan(ctx); err != nil {
+	if err := read(&rows); err != nil {
 		return nil, err
 	}
 	records := make([]ledger.Record, len(rows))
@@ -103,22 +114,22 @@ func (d *DB) recordsIn(ctx context.Context, tx bun.Tx, digest bool, where func(*
 			sent = append(sent, r.Transfer.ID)
 		}
 	}
-	if err := addReversals(ctx, tx, index, sent); err != nil {
+	if err := d.addReversals(ctx, tx, index, sent); err != nil {
 		return nil, err
 	}
 	if digest {
-		err = addDigests(ctx, tx, records, index)
+		err = d.addDigests(ctx, tx, records, index)
 	}
 	return records, err
 }
 
 // addReversals reads the reversals of the transfers named, oldest first.
-func addReversals(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Record, of []ledger.ID) error {
+func (d *DB) addReversals(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Record, of []ledger.ID) error {
 	if len(of) == 0 {
 		return nil
 	}
 	var rows []reversalRow
-	if err := tx.NewSelect().Model(&rows).Where("transfer_id IN (?)", bun.List(of)).OrderExpr("transfer_id, no").Scan(ctx); err != nil {
+	if err := d.selected(ctx, tx, reversalsOf, &rows, of); err != nil {
 		return fmt.Errorf("read reversals: %w", err)
 	}
 	for i := range rows {
@@ -130,7 +141,7 @@ func addReversals(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Re
 
 // addDigests folds the history of each operation that is being driven. What was never sent
 // has no setback to tell of.
-func addDigests(ctx context.Context, tx bun.Tx, records []ledger.Record, index map[ledger.ID]*ledger.Record) error {
+func (d *DB) addDigests(ctx context.Context, tx bun.Tx, records []ledger.Record, index map[ledger.ID]*ledger.Record) error {
 	var transfers, subjects []ledger.ID
 	for i := range records {
 		t := &records[i].Transfer
@@ -142,9 +153,7 @@ func addDigests(ctx context.Context, tx bun.Tx, records []ledger.Record, index m
 		return nil
 	}
 	var rows []historyRow
-	err := tx.NewSelect().Model(&rows).Where("transfer_id IN (?)", bun.List(transfers)).Where("subject IN (?)", bun.List(subjects)).
-		OrderExpr("transfer_id, version").Scan(ctx)
-	if err != nil {
+	if err := d.selected(ctx, tx, historyOf, &rows, transfers, subjects); err != nil {
 		return fmt.Errorf("read history: %w", err)
 	}
 	for i := range rows {

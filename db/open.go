@@ -16,6 +16,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/settled/settled/db/crash"
+	"github.com/settled/settled/ledger"
 )
 
 // Options are what a URL does not say. The zero value is good.
@@ -67,6 +68,10 @@ type engine interface {
 	// prepare comes before the transaction that runs the groups.
 	prepare(ctx context.Context, list ...*group) error
 	run(ctx context.Context, tx *sql.Tx, g *group, rows reflect.Value) (stored []bool, err error)
+
+	// readied comes before the snapshot in which selections are run.
+	readied(ctx context.Context, read *bun.DB) error
+	selected(ctx context.Context, tx bun.Tx, s *selection, dest any, ids ...[]ledger.ID) error
 
 	// lockMigrations lets one transaction at a time migrate.
 	lockMigrations(context.Context, bun.Tx) error
@@ -157,6 +162,9 @@ func (d *DB) change(ctx context.Context, do func(bun.Tx) error) error {
 
 // snapshot runs a transaction that reads, all of it at one moment.
 func (d *DB) snapshot(ctx context.Context, do func(bun.Tx) error) error {
+	if err := d.readied(ctx, d.read); err != nil {
+		return err
+	}
 	return inTx(ctx, d.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, do)
 }
 

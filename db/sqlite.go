@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,7 @@ type lite struct {
 
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt // on the writer's one connection
+	selects  atomic.Pointer[map[*selection]*sql.Stmt]
 }
 
 // memory is the path of a database that ends with the process.
@@ -211,6 +213,9 @@ func (l *lite) close() {
 		s.Close()
 	}
 	clear(l.prepared)
+	if s := l.selects.Swap(nil); s != nil {
+		closeAll(*s)
+	}
 }
 
 func (l *lite) now() schema.QueryAppender { return l.ago(0) }

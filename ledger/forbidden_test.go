@@ -201,6 +201,8 @@ var takeSQL = []string{"OrderExpr", "GroupExpr", "ColumnExpr", "TableExpr", "Mod
 func TestSQLIsWrittenHere(t *testing.T) {
 	made := map[string]string{
 		"g.sql":                     "bulk.go makes it of the names of columns",
+		"s.order":                   "selection.go lists them",
+		"text":                      "selection.go makes it of the names of columns",
 		"s.sql":                     "a migration of ours",
 		`"CREATE DATABASE "+quoted`: "a name of ours, quoted",
 		`"DROP DATABASE IF EXISTS "+quoted+" WITH (FORCE)"`:                                 "the same",

@@ -87,6 +87,9 @@ type Config struct {
 	// Made, if set, hears of every transfer and reversal at the moment Stripe has it,
 	// whoever made it. It is called with the simulator's lock held and must not call it.
 	Made func(Made)
+	// Arrived, if set, hears of every request with an idempotency key as Stripe looks the key
+	// up, under the same condition.
+	Arrived func(key string)
 }
 
 // Made is a transfer or a reversal that has come into being.

@@ -37,6 +37,9 @@ func (s *Sim) claim(c *call) (answer, bool) {
 	if c.info.Key == "" {
 		return answer{}, false
 	}
+	if s.cfg.Arrived != nil {
+		s.cfg.Arrived(c.info.Key)
+	}
 	now, life := s.clock.now(), s.cfg.Times.KeyLife
 	s.keys.forget(now, life)
 	scope := c.scope()

@@ -44,8 +44,17 @@ func (c proveCommand) Run(ctx context.Context, w world) error {
 	if problems = append(problems, more...); len(problems) > 0 {
 		return usageError{errors.Join(problems...)}
 	}
-	if c.Transfers < 1 || c.Workers < 0 {
-		return usageError{fmt.Errorf("--transfers must be at least 1, and --workers at least 0")}
+	switch {
+	case c.Seeds < 1:
+		return usageError{errors.New("--seeds must be at least 1")}
+	case c.Transfers < 1:
+		return usageError{errors.New("--transfers must be at least 1")}
+	case c.Most < 1:
+		return usageError{errors.New("--most must be at least 1: after so many worlds that break an invariant it ends")}
+	case c.Workers < 0:
+		return usageError{errors.New("--workers must be at least 0; 0 is one for each core")}
+	case c.For < 0:
+		return usageError{errors.New("--for must be at least 0; 0 is no limit")}
 	}
 	toProve := prove.Config{Policy: conf.policy, Limits: conf.limits, Transfers: c.Transfers}
 	toProve.Policy.Epoch = 1
@@ -92,6 +101,8 @@ type tally struct {
 	steps     int
 	posts     int
 	deaths    int
+	walks     int
+	outside   int
 	virtual   time.Duration
 	states    map[ledger.State]int
 	faults    map[string]int
@@ -184,6 +195,8 @@ func (c proveCommand) count(out io.Writer, all *tally, o outcome, show *liveLine
 	all.steps += o.Steps
 	all.posts += o.Posts
 	all.deaths += o.Kills
+	all.walks += o.Walks
+	all.outside += o.Outside
 	all.virtual += o.Virtual
 	for s, n := range o.States {
 		all.states[s] += n
@@ -248,8 +261,8 @@ func about(trace []string, violations []audit.Violation) []string {
 
 // summary prints the figures; its last line counts what was found.
 func (c proveCommand) summary(out io.Writer, all *tally, took time.Duration) {
-	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %.1f years of virtual time, in %s\n",
-		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
+	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, %.1f years of virtual time, in %s\n",
+		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
 	var parts []string
 	for _, s := range ledger.States {
 		if n := all.states[s]; n > 0 {

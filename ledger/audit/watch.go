@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type Watch struct {
 	intents    map[string]*intent // by idempotency key
 	effects    map[ledger.ID]int  // executions at Stripe, by operation
 	executions map[string]int     // and by key
+	acts       map[ledger.ID]int  // commits, by the message that they followed
 	found      []Violation
 }
 
@@ -55,7 +57,7 @@ const (
 // NewWatch returns a watch that has seen nothing.
 func NewWatch(w ledger.Windows) *Watch {
 	return &Watch{windows: w, rows: map[ledger.ID]*ledger.Transfer{}, intents: map[string]*intent{},
-		effects: map[ledger.ID]int{}, executions: map[string]int{}}
+		effects: map[ledger.ID]int{}, executions: map[string]int{}, acts: map[ledger.ID]int{}}
 }
 
 // Violations returns what was found so far, in order.
@@ -89,6 +91,13 @@ var afterPaid = map[ledger.State]string{
 	"reversed":           "",
 }
 
+// byOthers is what may follow besides when what others reversed is booked.
+var byOthers = map[ledger.State]string{
+	"completed":          "partially_reversed reversed",
+	"partially_reversed": "reversed",
+	"permanently_failed": "partially_reversed reversed",
+}
+
 // Committed takes in a change that won its commit. A change that lost is none.
 func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	after, h := &c.After, &c.History
@@ -104,6 +113,11 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	}
 	if h.Status != after.State {
 		w.breaks(10, after.ID, "its history says %s, and its row %s", h.Status, after.State)
+	}
+	if m := h.By.Message; m != (ledger.ID{}) {
+		if w.acts[m]++; w.acts[m] > 1 {
+			w.breaks(16, after.ID, "message %s acts for the second time, by %s", m, h.Event)
+		}
 	}
 	var sum int64
 	for _, p := range c.Postings {
@@ -126,12 +140,12 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	w.begun(after, h, now)
 	var back int64
 	for _, r := range after.Reversals {
-		if r.State != "canceled" && r.State != "permanently_failed" {
+		if r.State != "canceled" && r.State != "permanently_failed" && !r.External {
 			back += r.Amount
 		}
 	}
 	if back > after.Money.Amount {
-		w.breaks(12, after.ID, "%d of %d are to come back", back, after.Money.Amount)
+		w.breaks(12, after.ID, "we ask for %d of %d back", back, after.Money.Amount)
 	}
 }
 
@@ -141,7 +155,11 @@ func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History,
 	if !unpaid {
 		table = afterPaid
 	}
-	if from.State != to.State && !strings.Contains(" "+table[from.State]+" ", " "+string(to.State)+" ") {
+	next := table[from.State]
+	if !unpaid && h.Event == ledger.EventAdopt {
+		next += " " + byOthers[from.State]
+	}
+	if from.State != to.State && !slices.Contains(strings.Fields(next), string(to.State)) {
 		w.breaks(9, to.ID, "%s follows %s", to.State, from.State)
 	}
 	if to.Epoch < from.Epoch || to.Generation < from.Generation {

@@ -124,6 +124,7 @@ func (w *world) again() {
 	before, posts := w.versions(), w.posts
 	for slot, n := range slices.Clone(w.nodes) {
 		if n != nil {
+			w.driver.park(context.Background(), "restart "+n.name)
 			n.stop()
 		}
 		if _, err := w.start(slot); err != nil {

@@ -52,7 +52,8 @@ func (w *world) start(slot int) (*node, error) {
 			return errors.Is(err, errOutage) || errors.Is(err, errDead) || db.Transient(err)
 		},
 		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
-		Metrics: n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
+		Reconcile: actors.Reconcile{Interval: w.plan.Walk, Rate: -1},
+		Metrics:   n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
 	})
 	if err != nil {
 		return nil, err

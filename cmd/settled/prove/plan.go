@@ -28,9 +28,11 @@ type plan struct {
 	StripeSkew, BaseSkew  time.Duration
 	SkewJumps             bool // the database's clock jumps back and forth
 	Sweep                 time.Duration
+	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
 
 	orders   []planned
 	messages []planned
+	meddling []planned // in Stripe's dashboard: transfers of an amount, and reversals
 }
 
 // planned is something the platform or its people ask for.
@@ -63,7 +65,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		Slow:      sometimes(0.4, 0.05),
 		LoseEvent: sometimes(0.5, 0.9), TwiceEvent: sometimes(0.5, 0.5), LieEvent: sometimes(0.5, 0.3), LoseAnswer: sometimes(0.5, 0.3),
 		SkewJumps: rng.IntN(4) == 0,
-		Sweep:     []time.Duration{5 * time.Minute, 20 * time.Minute, time.Hour}[rng.IntN(3)],
+		Sweep:     []time.Duration{10 * time.Minute, time.Hour, 3 * time.Hour}[rng.IntN(3)],
 	}
 	// Any two of the three clocks are at most the skew apart.
 	half := float64(w.Skew) / 2
@@ -77,6 +79,14 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		p.LoseEvent = 1 // no event ever comes: answers and reads must do
 	}
 	p.traffic(rng, seed, transfers)
+	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
+	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
+		m := planned{at: time.Duration(rng.Float64() * float64(p.Troubled)), order: p.orders[rng.IntN(len(p.orders))].order}
+		if rng.IntN(3) == 0 {
+			m.amount = 100 + rng.Int64N(50_000)
+		}
+		p.meddling = append(p.meddling, m)
+	}
 	return p
 }
 
@@ -120,7 +130,7 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 			say(soon(), ledger.MessageReverse, 1+amount/2)
 			say(soon(), ledger.MessageReverse, 1+amount/2)
 		case x < 52:
-			say(soon(), ledger.MessageCancel, 0)
+			say(time.Duration(rng.Float64()*float64(time.Minute)), ledger.MessageCancel, 0)
 		case x < 57:
 			say(soon(), ledger.MessageHold, 0)
 			say(soon(), ledger.MessageRelease, 0)

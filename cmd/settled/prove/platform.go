@@ -118,7 +118,7 @@ func (w *world) say(key string, m planned) {
 		if !w.troubled() {
 			return
 		}
-		time.Sleep(30*time.Minute + w.chance.within(30*time.Minute, "again "+key))
+		time.Sleep(2*time.Hour + w.chance.within(3*time.Hour, "again "+key))
 	}
 }
 

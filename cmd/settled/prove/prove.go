@@ -49,6 +49,8 @@ type Result struct {
 	Steps      int
 	Posts      int
 	Kills      int
+	Walks      int            // of the reconcilers, over Stripe and the ledger
+	Outside    int            // transfers made, and reversals, in Stripe's dashboard
 	Faults     map[string]int // by kind
 	Virtual    time.Duration
 	Hash       uint64   // of the trace
@@ -96,7 +98,7 @@ func (w *world) result() Result {
 	}
 	return Result{
 		Seed: w.seed, Plan: w.plan.String(), Violations: w.Violations(), Transfers: transfers, Reversals: w.returned, States: w.rows,
-		Steps: w.driver.steps, Posts: w.posts, Kills: int(w.kills.Load()), Faults: faults, Virtual: time.Since(w.began),
+		Steps: w.driver.steps, Posts: w.posts, Kills: int(w.kills.Load()), Walks: int(w.walks), Outside: w.foreign + w.outside, Faults: faults, Virtual: time.Since(w.began),
 		Hash: w.driver.hash, Trace: w.driver.lines,
 	}
 }
@@ -106,6 +108,12 @@ func (p plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d daemons, %d orders, %d messages, Stripe's faults %s, %d power cuts, %d stops, trouble for %s",
 		p.Nodes, len(p.orders), len(p.messages), p.Faults, p.Kills, p.Stops, p.Troubled)
+	if p.Walk > 0 {
+		fmt.Fprintf(&b, ", a walk every %s", p.Walk)
+	}
+	if n := len(p.meddling); n > 0 {
+		fmt.Fprintf(&b, ", %d acts in the dashboard", n)
+	}
 	for _, x := range []struct {
 		what  string
 		share float64

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"flag"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 var (
 	seeds     = flag.Uint64("seeds", 40, "how many worlds to try")
-	first     = flag.Uint64("seed", 1, "the first world's seed")
+	firstSeed = flag.Uint64("seed", 1, "the first world's seed")
 	transfers = flag.Int("transfers", 20, "transfers in each world")
 	tracing   = flag.Bool("trace", false, "print the trace of every world")
 )
@@ -27,8 +28,28 @@ func defaults() Config {
 	}
 }
 
+// What cannot be run again cannot be understood.
+func TestTheSameSeedGivesTheSameRun(t *testing.T) {
+	conf := defaults()
+	conf.Transfers = 8
+	for seed := range uint64(6) {
+		a := Run(t, conf, 100+seed, true)
+		previous := runtime.GOMAXPROCS(1 + int(seed)%2)
+		b := Run(t, conf, 100+seed, true)
+		runtime.GOMAXPROCS(previous)
+		if a.Hash == b.Hash && a.Steps == b.Steps && a.Hash != 0 {
+			continue
+		}
+		i := 0
+		for i < min(len(a.Trace), len(b.Trace)) && a.Trace[i] == b.Trace[i] {
+			i++
+		}
+		t.Errorf("seed %d: step %d of %d is\n%s\nand was\n%s", 100+seed, i, len(a.Trace), b.Trace[min(i, len(b.Trace)-1)], a.Trace[min(i, len(a.Trace)-1)])
+	}
+}
+
 func TestNoSeedBreaksAnInvariant(t *testing.T) {
-	for seed := *first; seed < *first+*seeds; seed++ {
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
 		began := time.Now()
 		r := Run(t, defaults(), seed, *tracing)
 		if *tracing {

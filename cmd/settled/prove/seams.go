@@ -136,12 +136,12 @@ func commitOf(changes []ledger.Change) string {
 }
 
 func (s *seam) Load(ctx context.Context, ids []ledger.ID) (r []ledger.Record, err error) {
-	err = s.n.at(ctx, "load "+ids[0].String(), func() (err error) { r, err = s.DB.Load(ctx, ids); return err })
+	err = s.n.at(ctx, "load "+about(ids), func() (err error) { r, err = s.DB.Load(ctx, ids); return err })
 	return r, err
 }
 
 func (s *seam) ByReference(ctx context.Context, references []string) (r []ledger.Record, err error) {
-	err = s.n.at(ctx, "by_reference "+references[0], func() (err error) { r, err = s.DB.ByReference(ctx, references); return err })
+	err = s.n.at(ctx, "by_reference "+about(references), func() (err error) { r, err = s.DB.ByReference(ctx, references); return err })
 	return r, err
 }
 
@@ -185,6 +185,14 @@ func (s *seam) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
 func (s *seam) Receipt(ctx context.Context, message ledger.ID) (r ledger.Receipt, found bool, err error) {
 	err = s.n.at(ctx, "receipt "+message.String(), func() (err error) { r, found, err = s.DB.Receipt(ctx, message); return err })
 	return r, found, err
+}
+
+// about names a call by the first of what it is about.
+func about[T any](list []T) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprint(list[0])
 }
 
 // httpSeam is the database as a daemon's handlers have it.

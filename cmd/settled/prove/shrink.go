@@ -56,6 +56,13 @@ var simplifications = []func(plan) (plan, bool){
 		q.messages = p.messages[len(p.messages)/2:]
 		return q, len(p.messages) > 1
 	},
+	func(p plan) (plan, bool) { q := p; q.meddling = nil; return q, len(p.meddling) > 0 },
+	func(p plan) (plan, bool) {
+		q := p
+		q.meddling = p.meddling[:len(p.meddling)/2]
+		return q, len(p.meddling) > 1
+	},
+	func(p plan) (plan, bool) { q := p; q.Walk = -1; return q, p.Walk > 0 },
 	func(p plan) (plan, bool) { q := p; q.Nodes = 1; return q, p.Nodes > 1 },
 	func(p plan) (plan, bool) { q := p; q.Nodes--; return q, p.Nodes > 2 },
 	func(p plan) (plan, bool) { q := p; q.Kills = 0; return q, p.Kills > 0 },

@@ -60,6 +60,9 @@ type world struct {
 	rows       map[ledger.State]int // transfers at the end
 	returned   int                  // and reversals
 	looked     int                  // how often the operator acted
+
+	foreign, outside int   // what was made and reversed in the dashboard
+	walks            int64 // of the reconcilers
 }
 
 // asked is what became of an order of the plan.
@@ -108,6 +111,12 @@ func (w *world) sent(key, path, body string) {
 	defer w.mu.Unlock()
 	w.posts++
 	w.watch.Sent(key, path, body, time.Now())
+}
+
+func (w *world) arrived(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watch.Arrived(key, time.Now())
 }
 
 func (w *world) made(m stripesim.Made) {
@@ -187,7 +196,7 @@ func (w *world) open() (err error) {
 		Seed: w.seed, Faults: w.plan.Faults, Now: func() time.Time { return time.Now().Add(w.plan.StripeSkew) },
 		Times:      stripesim.Times{KeyLife: windows.KeyLife, LateMax: windows.Late, WireMax: windows.Wire, ListLag: windows.Lag},
 		WebhookURL: "http://settled.test/webhooks/stripe", WebhookSecret: webhookSecret,
-		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made,
+		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made, Arrived: w.arrived,
 	})
 	return nil
 }
@@ -202,6 +211,7 @@ func (w *world) story() {
 		}
 	}
 	w.traffic()
+	w.meddle()
 	w.misfortunes()
 	time.Sleep(w.plan.Troubled)
 	w.driver.note("faults end")
@@ -209,6 +219,7 @@ func (w *world) story() {
 	w.sim.SetFaults(stripesim.None)
 	w.parts.Wait()
 	w.settle()
+	w.reconcile()
 	w.rest()
 	w.audit()
 	w.again()
@@ -335,6 +346,7 @@ func eventID(body []byte) string {
 func (w *world) close() {
 	for _, n := range slices.Clone(w.nodes) {
 		if n != nil {
+			w.driver.park(context.Background(), "end "+n.name)
 			n.stop()
 		}
 	}
