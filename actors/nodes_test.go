@@ -129,7 +129,7 @@ func TestADaemonBehindTheEpochSendsNothingAndEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.policy.Epoch, w.policy.EpochSince = epoch, since
-			return w.start(func(c *actors.Config) { c.Store = d })
+			return w.start(func(c *actors.Config) { c.Store.(*faultyStore).Store = d })
 		}
 		a := own()
 		w.node = a

@@ -211,6 +211,7 @@ func TestTheSweepFindsAnOrphan(t *testing.T) {
 		if _, won, err := w.db.Commit(w.Context(), []ledger.Change{change}); err != nil || !won[0] {
 			w.Fatal(won, err) // behind the daemon's back
 		}
+		w.aside = true
 		w.becomes(change.After.ID, ledger.Completed)
 		if n := w.count("sweep_finds_total"); n != 1 {
 			w.Errorf("the sweep found %v", n)

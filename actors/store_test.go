@@ -14,7 +14,8 @@ import (
 // faultyStore is the real store, with faults on top.
 type faultyStore struct {
 	actors.Store
-	dead *atomic.Bool
+	dead      *atomic.Bool
+	committed func(changes []ledger.Change, commit func() ([]bool, error)) ([]bool, error)
 	// before errs instead of the call; after errs although the call has happened. They may
 	// block, or panic.
 	before, after atomic.Pointer[func(call string, changes []ledger.Change) error]
@@ -69,8 +70,10 @@ func around[T any](s *faultyStore, call string, changes []ledger.Change, do func
 
 func (s *faultyStore) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
 	won, err = around(s, "commit", changes, func() (won []bool, err error) {
-		at, won, err = s.Store.Commit(ctx, changes)
-		return won, err
+		return s.committed(changes, func() ([]bool, error) {
+			at, won, err = s.Store.Commit(ctx, changes)
+			return won, err
+		})
 	})
 	return at, won, err
 }

@@ -23,8 +23,10 @@ import (
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // world is a real SQLite ledger and a simulated Stripe in a bubble of testing/synctest, with
@@ -41,10 +43,12 @@ type world struct {
 	nodes  []*node // all that were started
 
 	mu    sync.Mutex
+	watch *audit.Watch
 	posts []post // in the order of their sending
 	hears *node  // the daemon that Stripe's events go to
 
 	forged  bool // Stripe was made to hold what it must not: comparing the two is of no use
+	aside   bool // something happened past the world: the watch knows half of it
 	spoiled bool // the ledger was made to say what it must not: looking at it is of no use
 }
 
@@ -90,7 +94,7 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 	t.Helper()
 	path := t.TempDir() + "/ledger.db"
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, policy: realPolicy(), path: path}
+		w := &world{T: t, policy: realPolicy(), path: path, watch: audit.NewWatch(ledger.DefaultWindows())}
 		ctx := context.Background()
 		var err error
 		if w.db, err = db.Open(ctx, "sqlite:"+path, db.Options{}); err != nil {
@@ -107,6 +111,7 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 		}
 		cfg.WebhookURL = "http://settled.test/webhooks/stripe"
 		cfg.HTTPClient = &http.Client{Transport: hook{w}}
+		cfg.Made, cfg.Arrived = w.made, w.arrived
 		w.sim = stripesim.New(cfg)
 		defer w.sim.Close()
 		defer w.hold()
@@ -123,7 +128,7 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 // start starts a daemon.
 func (w *world) start(with ...settings) *node {
 	w.Helper()
-	n := &node{w: w, store: &faultyStore{Store: w.db}, metrics: prometheus.NewRegistry()}
+	n := &node{w: w, store: &faultyStore{Store: w.db, committed: w.committed}, metrics: prometheus.NewRegistry()}
 	n.store.dead = &n.dead
 	client, err := stripe.New(stripe.Config{Key: "sk_test_world", Base: "http://stripe.test", Log: quietLog(), Transport: wire{n}})
 	if err != nil {
@@ -201,7 +206,9 @@ func (x wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if r.Method == http.MethodPost {
 		w.mu.Lock()
-		w.posts = append(w.posts, post{time.Now(), r.Header.Get("Idempotency-Key"), r.URL.Path, string(body)})
+		p := post{time.Now(), r.Header.Get("Idempotency-Key"), r.URL.Path, string(body)}
+		w.posts = append(w.posts, p)
+		w.watch.Sent(p.key, p.path, p.body, p.at)
 		w.mu.Unlock()
 	}
 	in := r.Clone(context.WithoutCancel(r.Context())) // a server carries on when its client has gone
@@ -287,66 +294,58 @@ func (w *world) hold() {
 	if w.spoiled {
 		return
 	}
+	a := audit.New()
+	for _, t := range w.sim.Truth().Transfers {
+		a.Stripe(adapt.Witnessed(t))
+	}
 	page, err := w.db.AuditPage(context.Background(), ledger.ID{}, 10_000)
 	if err != nil {
 		w.Fatal(err)
 	}
-	held := w.held()
 	for _, row := range page {
-		x := row.Transfer
-		if row.Versions != x.Version || row.LastStatus != x.State || row.Unbalanced != 0 {
-			w.Errorf("%s: %d rows for version %d, %s for %s, %d unbalanced", x.ID, row.Versions, x.Version, row.LastStatus, x.State, row.Unbalanced)
-		}
-		if row.Broken != nil {
-			w.Errorf("%s: %s", x.ID, row.Broken)
-		}
-		for account, sum := range x.Books() {
-			if row.Books[account] != sum {
-				w.Errorf("%s: %s holds %d, and the states say %d", x.ID, account, row.Books[account], sum)
-			}
-		}
-		if !w.forged {
-			w.holdTransfer(x, held[x.ID.String()])
+		a.Ledger(row)
+	}
+	for _, d := range a.Report().Differences {
+		// What others reversed, and no walk was made since, is there to be found.
+		if !w.forged && d.Class != audit.ReversedOutside && d.Class != audit.Reversed {
+			w.Errorf("invariant %v: %s", d.Class.Invariants(), d)
 		}
 	}
-	first := map[string]post{}
-	for _, p := range w.posts {
-		was, again := first[p.key]
-		switch {
-		case !again:
-			first[p.key] = p
-		case was.body != p.body || was.path != p.path:
-			w.Errorf("key %s was used for\n%s\nand for\n%s", p.key, was.body, p.body)
-		case p.at.Sub(was.at) >= w.policy.Windows.Safe:
-			w.Errorf("key %s was sent %s after it was first", p.key, p.at.Sub(was.at))
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.aside {
+		return
+	}
+	for _, v := range w.watch.Violations() {
+		w.Errorf("%s", v)
 	}
 }
 
-// holdTransfer compares one transfer with what Stripe holds of it.
-func (w *world) holdTransfer(x ledger.Transfer, at []stripesim.Transfer) {
-	w.Helper()
-	switch {
-	case len(at) > 1:
-		w.Errorf("%s was paid %d times", x.ID, len(at))
-	case x.StripeID != "" && (len(at) != 1 || at[0].ID != x.StripeID || at[0].Amount != x.Money.Amount || at[0].Destination != x.Destination):
-		w.Errorf("%s is %s at Stripe, which holds %+v", x.ID, x.StripeID, at)
-	case x.StripeID == "" && len(at) > 0 && !x.State.Open():
-		w.Errorf("%s is %s, and Stripe holds %s", x.ID, x.State, at[0].ID)
-	}
-	if len(at) != 1 {
-		return
-	}
-	times := map[string]int{}
-	for _, r := range at[0].Reversals {
-		times[r.Metadata[ledger.MetaOperation]]++
-	}
-	for _, r := range x.Reversals {
-		n := times[r.ID.String()]
-		if n > 1 || r.State == ledger.Completed && !r.External && n != 1 || !r.State.Open() && r.State != ledger.Completed && n != 0 {
-			w.Errorf("reversal %s of %s is %s, and Stripe made it %d times", r.ID, x.ID, r.State, n)
+// committed makes a commit, and tells the watch of what won; one at a time, in their order.
+func (w *world) committed(changes []ledger.Change, commit func() ([]bool, error)) ([]bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	won, err := commit()
+	for i := range won {
+		if won[i] {
+			w.watch.Committed(changes[i], time.Now())
 		}
 	}
+	return won, err
+}
+
+func (w *world) made(m stripesim.Made) {
+	if id, err := ledger.ParseID(m.Metadata[ledger.MetaOperation]); err == nil && m.Key != "" { // else a test's own hand
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.watch.Effect(id, m.Key, m.Reversal)
+	}
+}
+
+func (w *world) arrived(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watch.Arrived(key, time.Now())
 }
 
 // held is what Stripe holds, by the operation that it names.

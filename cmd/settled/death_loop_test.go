@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db/dbtest"
 	"github.com/settled/settled/ledger/audit"
 )
@@ -246,7 +247,7 @@ func (s *stand) auditTwice(ctx context.Context) audit.Report {
 	}
 	a := audit.New()
 	for _, x := range s.truth().Transfers {
-		a.Stripe(witnessed(x))
+		a.Stripe(adapt.Witnessed(x))
 	}
 	r, err := auditLedger(ctx, s.db, a)
 	if err != nil {

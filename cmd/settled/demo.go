@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
@@ -212,7 +213,7 @@ func (d *demo) audit(ctx context.Context, staying bool, admin, token string) err
 	a := audit.New()
 	truth := d.sim.Truth()
 	for _, t := range truth.Transfers {
-		a.Stripe(witnessed(t))
+		a.Stripe(adapt.Witnessed(t))
 	}
 	report, err := auditLedger(ctx, d.ledger, a)
 	if err != nil {
@@ -241,18 +242,6 @@ func (d *demo) unfinished(ctx context.Context) []audit.Difference {
 		}
 	}
 	return lost
-}
-
-// witnessed says what the simulator holds in the ledger's words.
-func witnessed(t stripesim.Transfer) ledger.StripeTransfer {
-	s := ledger.StripeTransfer{
-		ID: t.ID, Amount: t.Amount, AmountReversed: t.AmountReversed, Currency: ledger.Currency(t.Currency), Destination: t.Destination,
-		SourceTransaction: t.SourceTransaction, TransferGroup: t.TransferGroup, Created: t.Created, Metadata: t.Metadata,
-	}
-	for _, r := range t.Reversals {
-		s.Reversals = append(s.Reversals, ledger.StripeReversal{ID: r.ID, Amount: r.Amount, Created: r.Created, Metadata: r.Metadata})
-	}
-	return s
 }
 
 // faultsOf lists the faults that happened, by kind.

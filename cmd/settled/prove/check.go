@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )
@@ -17,7 +17,7 @@ func (w *world) audit() {
 	ctx := context.Background()
 	a := audit.New()
 	for _, t := range w.sim.Truth().Transfers {
-		a.Stripe(Witnessed(t))
+		a.Stripe(adapt.Witnessed(t))
 	}
 	rows, err := w.db.AuditPage(ctx, ledger.ID{}, 1_000_000)
 	if err != nil {
@@ -155,16 +155,4 @@ func (w *world) Violations() []audit.Violation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append(slices.Clone(w.violations), w.watch.Violations()...)
-}
-
-// Witnessed says what the simulator holds in the ledger's words.
-func Witnessed(t stripesim.Transfer) ledger.StripeTransfer {
-	s := ledger.StripeTransfer{
-		ID: t.ID, Amount: t.Amount, AmountReversed: t.AmountReversed, Currency: ledger.Currency(t.Currency), Destination: t.Destination,
-		SourceTransaction: t.SourceTransaction, TransferGroup: t.TransferGroup, Created: t.Created, Metadata: t.Metadata,
-	}
-	for _, r := range t.Reversals {
-		s.Reversals = append(s.Reversals, ledger.StripeReversal{ID: r.ID, Amount: r.Amount, Created: r.Created, Metadata: r.Metadata})
-	}
-	return s
 }
