@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -79,6 +80,13 @@ func (d *DB) Migrate(ctx context.Context) ([]string, error) {
 	list, err := scripts(d.Dialect())
 	if err != nil {
 		return nil, err
+	}
+	// A daemon that starts over a database that is up to date takes no lock and writes nothing.
+	switch err := d.Check(ctx); {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, ErrNewer):
+		return nil, fmt.Errorf("migrate: %w", err)
 	}
 	var names []string
 	for _, s := range list {
