@@ -6,18 +6,22 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
+// owned is a life with so many owners, and its audit.
+func owned(owners int) func(*life) {
+	return func(l *life) {
+		l.live(owners)
+		l.restart()
+		l.holds(ledger.Reversed, returned, amount-returned)
+	}
+}
+
 // TestEveryPoint fails every point of a life, in every way, on both databases.
 func TestEveryPoint(t *testing.T) {
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) {
-			on := w.open(t)
-			s := newSweep(t)
+			s := newSweep(t, stride(w.dear), w.open(t), owned(1))
 			for _, k := range kinds {
-				s.loop(k, on, func(l *life) {
-					l.live(1)
-					l.restart()
-					l.holds(ledger.Reversed, returned, amount-returned)
-				})
+				s.loop(k)
 			}
 			s.report()
 		})
@@ -27,14 +31,9 @@ func TestEveryPoint(t *testing.T) {
 // TestEveryPointWithTwoOwners is TestEveryPoint for what decides about money, while a second
 // daemon, which nothing fails, drives the same transfer.
 func TestEveryPointWithTwoOwners(t *testing.T) {
-	on := onSQLite(t)
-	s := newSweep(t)
+	s := newSweep(t, stride(1), onSQLite(t), owned(2))
 	for _, k := range moneyKinds {
-		s.loop(k, on, func(l *life) {
-			l.live(2)
-			l.restart()
-			l.holds(ledger.Reversed, returned, amount-returned)
-		})
+		s.loop(k)
 	}
 	s.report()
 }
@@ -45,15 +44,14 @@ func TestEveryPairOfPoints(t *testing.T) {
 	if *every == 0 && (testing.Short() || racing) {
 		t.Skip("64 pairs of kinds, in nothing that TestEveryPoint does not run")
 	}
-	on := onSQLite(t)
-	s := newSweep(t)
+	s := newSweep(t, stride(1), onSQLite(t), func(l *life) {
+		l.pay()
+		l.restart()
+		l.holds(ledger.Completed)
+	})
 	for _, a := range moneyKinds {
 		for _, b := range moneyKinds {
-			s.pairs(a, b, on, func(l *life) {
-				l.pay()
-				l.restart()
-				l.holds(ledger.Completed)
-			})
+			s.pairs(a, b)
 		}
 	}
 	s.report()

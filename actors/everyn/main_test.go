@@ -8,8 +8,8 @@
 // The method is SQLite's (sqlite.org/testing.html): a loop that counts up until a life has
 // fewer points than that. Nobody lists the points, so none can be left out.
 //
-//	go test ./actors/everyn                every fifth point
-//	go test ./actors/everyn -every 1 -v    every point, as CI does; the numbers end each test
+//	go test ./actors/everyn                every tenth point, on PostgreSQL every twentieth
+//	go test ./actors/everyn -every 1 -v    every point, as the nightly run does; numbers end each test
 //	go test ./actors/everyn -run TestEveryPoint/postgres -v -tell -kind 'a statement is lost' -point 17
 //
 // On SQLite a life is in a bubble of testing/synctest, with the real windows: hours pass at
@@ -21,32 +21,37 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 var (
-	every     = flag.Int("every", 0, "try every so-manieth point; 0: every fifth, or fewer with -short or the race detector")
+	every     = flag.Int("every", 0, "try every so-manieth point; 0: every tenth, or fewer with -short or the race detector")
 	lives     = flag.Int("lives", 8, "how many lives are lived at once")
 	onlyKind  = flag.String("kind", "", "try this kind alone")
 	onlyPoint = flag.String("point", "", "try this point alone; of a pair, both: 3,7")
 	tell      = flag.Bool("tell", false, "with -v: print what the daemons log")
 )
 
-// stride is the distance between two points that are tried.
-func stride() int {
+// stride is the distance between two points that are tried, where a life costs so many times
+// what one on SQLite does.
+func stride(dear int) int {
 	switch {
 	case *every > 0:
 		return *every
 	case testing.Short() || racing:
 		return 50
 	}
-	return 5
+	return 10 * dear
 }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// A life is short, and most of what it makes is of its start: a quarter of the time would go
+	// into collecting it.
+	debug.SetGCPercent(400)
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {

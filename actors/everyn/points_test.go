@@ -9,14 +9,34 @@ import (
 // kind is one way in which a point can fail, and the points that it is about.
 type kind struct {
 	name      string
-	call      callFault               // of a call to Stripe; else
-	statement faulty.Fault            // of a call to the database
-	at        func(faulty.Point) bool // that fits
+	call      callFault    // of a call to Stripe; else
+	statement faulty.Fault // of a call to the database
+	at        class        // that is one of these
 }
 
-func statements(p faulty.Point) bool { return p.Call != faulty.Fetch }
-func fetches(p faulty.Point) bool    { return p.Call == faulty.Fetch }
-func stores(p faulty.Point) bool     { return p.Stores }
+// class is what a point is.
+type class int
+
+const (
+	calls      class = iota // to Stripe
+	statements              // to the database, all but
+	fetches                 // of one row of a result
+	stores                  // the statements that make something durable
+	classes
+)
+
+// has reports whether a call to the database is of the class.
+func (c class) has(p faulty.Point) bool {
+	switch c {
+	case statements:
+		return p.Call != faulty.Fetch
+	case fetches:
+		return p.Call == faulty.Fetch
+	case stores:
+		return p.Stores
+	}
+	return false
+}
 
 // kinds is every way in which one point can fail.
 var kinds = []kind{
@@ -73,11 +93,12 @@ type points struct {
 }
 
 // tally is how many points there were of each class.
-type tally struct{ statements, commits, fetches, calls int }
+type tally [classes]int
 
 func (t *tally) raise(to tally) {
-	t.statements, t.commits = max(t.statements, to.statements), max(t.commits, to.commits)
-	t.fetches, t.calls = max(t.fetches, to.fetches), max(t.calls, to.calls)
+	for c := range t {
+		t[c] = max(t[c], to[c])
+	}
 }
 
 // left is how many troubles have not happened.
@@ -87,16 +108,23 @@ func (p *points) left() int {
 	return len(p.next)
 }
 
-// arm adds troubles, which count from here.
+// arm adds troubles, which count from here, as the tally does.
 func (p *points) arm(troubles []trouble) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next = append(p.next, troubles...)
+	p.next, p.tally = append(p.next, troubles...), tally{}
 }
 
-// due counts a point of the next trouble's kind, and returns its kind if it is the one.
-func (p *points) due(fits func(kind) bool) (kind, bool) {
-	if len(p.next) == 0 || !fits(p.next[0].kind) {
+// due counts a point of some classes, and returns the kind of the next trouble if it is the one.
+func (p *points) due(is func(class) bool) (kind, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range classes {
+		if is(c) {
+			p.tally[c]++
+		}
+	}
+	if len(p.next) == 0 || !is(p.next[0].kind.at) {
 		return kind{}, false
 	}
 	t := p.next[0]
@@ -109,17 +137,7 @@ func (p *points) due(fits func(kind) bool) (kind, bool) {
 
 // database decides about a call to the database.
 func (p *points) database(at faulty.Point) faulty.Fault {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if fetches(at) {
-		p.tally.fetches++
-	} else {
-		p.tally.statements++
-	}
-	if stores(at) {
-		p.tally.commits++
-	}
-	if k, yes := p.due(func(k kind) bool { return k.at != nil && k.at(at) }); yes {
+	if k, yes := p.due(func(c class) bool { return c.has(at) }); yes {
 		return k.statement
 	}
 	return faulty.None
@@ -127,10 +145,7 @@ func (p *points) database(at faulty.Point) faulty.Fault {
 
 // stripe decides about a call to Stripe.
 func (p *points) stripe() callFault {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.tally.calls++
-	if k, yes := p.due(func(k kind) bool { return k.call != callFine }); yes {
+	if k, yes := p.due(func(c class) bool { return c == calls }); yes {
 		return k.call
 	}
 	return callFine

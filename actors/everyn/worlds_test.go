@@ -25,7 +25,8 @@ type run func(t *testing.T, live func(*life), troubles ...trouble) (left int, ha
 var worlds = []struct {
 	name string
 	open func(*testing.T) run
-}{{"sqlite", onSQLite}, {"postgres", onPostgres}}
+	dear int // its lives, as against SQLite's
+}{{"sqlite", onSQLite, 1}, {"postgres", onPostgres, 2}}
 
 // inBubble is the pace of a life in a bubble: the real one, for hours pass at once.
 func inBubble() pace {
@@ -34,7 +35,7 @@ func inBubble() pace {
 		policy: ledger.Policy{Windows: ledger.DefaultWindows(), Transfers: retry, Reversals: retry, Unresolved: ledger.ParkDoubtful},
 		times:  stripesim.DefaultTimes(), timeout: 20 * time.Second, sweep: 10 * time.Minute, onItsWay: 5 * time.Minute, patience: 5 * 24 * time.Hour,
 		glance: func(waited time.Duration) time.Duration {
-			return min(max(10*time.Millisecond, waited/2), 30*time.Minute)
+			return min(max(10*time.Millisecond, waited), 30*time.Minute)
 		},
 	}
 }
@@ -52,7 +53,7 @@ func inRealTime() pace {
 			EventDelayMax: 2 * time.Second, SlowMax: 100 * time.Millisecond},
 		timeout: 300 * time.Millisecond, cooldown: 5 * time.Millisecond, sweep: time.Second, onItsWay: 500 * time.Millisecond, patience: 2 * time.Minute,
 		glance: func(waited time.Duration) time.Duration {
-			return min(max(5*time.Millisecond, waited/2), 50*time.Millisecond)
+			return min(max(10*time.Millisecond, waited/2), 100*time.Millisecond)
 		},
 	}
 }
