@@ -41,7 +41,9 @@ func stride(dear int) int {
 	switch {
 	case *every > 0:
 		return *every
-	case testing.Short() || racing:
+	case racing: // then SQLite is the dear one
+		return 100 / dear
+	case testing.Short():
 		return 50
 	}
 	return 10 * dear

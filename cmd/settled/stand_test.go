@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build: %v\n%s", err, out))
 	}
+	// The library's clock for the Date header runs for as long as the process.
 	code := dbtest.Run(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 	os.RemoveAll(dir)
 	os.Exit(code)

@@ -7,9 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/ledger"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	seeds     = flag.Uint64("seeds", 40, "how many worlds to try")
