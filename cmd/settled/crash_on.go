@@ -11,6 +11,7 @@ import (
 	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // The seams of the daemon with a crash point before and after each call.
@@ -83,6 +84,21 @@ func (s crashingStore) Receipt(ctx context.Context, message ledger.ID) (ledger.R
 	return s.Store.Receipt(ctx, message)
 }
 
+func (s crashingStore) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead time.Duration) (audit.Walk, bool, error) {
+	defer around("store.open_walk")()
+	return s.Store.OpenWalk(ctx, owner, every, stale, ahead)
+}
+
+func (s crashingStore) SaveWalk(ctx context.Context, w audit.Walk) (audit.Walk, bool, error) {
+	defer around("store.save_walk")()
+	return s.Store.SaveWalk(ctx, w)
+}
+
+func (s crashingStore) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) ([]audit.Finding, []bool, error) {
+	defer around("store.judge")()
+	return s.Store.Judge(ctx, objects, walk, found)
+}
+
 type crashingStripe struct{ actors.Stripe }
 
 func (s crashingStripe) Send(ctx context.Context, r ledger.Request, fresh func() error) ledger.Answer {
@@ -93,6 +109,11 @@ func (s crashingStripe) Send(ctx context.Context, r ledger.Request, fresh func()
 func (s crashingStripe) Transfer(ctx context.Context, id string) (ledger.StripeTransfer, error) {
 	defer around("stripe.transfer")()
 	return s.Stripe.Transfer(ctx, id)
+}
+
+func (s crashingStripe) Page(ctx context.Context, q stripe.PageQuery) (stripe.TransferPage, error) {
+	defer around("stripe.page")()
+	return s.Stripe.Page(ctx, q)
 }
 
 func (s crashingStripe) Find(ctx context.Context, q stripe.Query) ([]ledger.StripeTransfer, error) {

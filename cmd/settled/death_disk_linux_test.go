@@ -222,7 +222,7 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 		return status == nethttp.StatusOK
 	})
 	p.enough.Store(true)
-	s.finish(ctx, p, ordered, 1, s.worker.env)
+	s.finish(ctx, p, ordered, 1, s.worker.env, "1 full disk")
 }
 
 // largeEvent is an event of a size, which does not compress.

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db/dbtest"
+	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )
 
@@ -91,27 +92,30 @@ func TestDeathOfADaemonOnSQLite(t *testing.T) {
 // deathLoop runs nodes over a database, kills them while orders arrive and trouble is made,
 // then leaves them alone until all is settled, and audits.
 func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size int, count *deaths, trouble func(context.Context)) {
-	began := time.Now()
 	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
 	s.migrate(ctx)
 	nodes := make([]*node, size)
 	apis := make([]*api, size)
 	for i := range nodes {
-		nodes[i] = s.newNode(fmt.Sprintf("node-%d", i), "TRANSFER_RETRY_INTERVAL=1s", "REVERSAL_CHECK_INTERVAL=1s", "LOG_LEVEL=info")
+		nodes[i] = s.newNode(fmt.Sprintf("node-%d", i), "TRANSFER_RETRY_INTERVAL=1s", "REVERSAL_CHECK_INTERVAL=1s", "LOG_LEVEL=info",
+			// A walk over all of Stripe is taken up by whoever starts next; in a long loop they
+			// would do little else.
+			"RECONCILE_INTERVAL=6h")
 		apis[i] = nodes[i].api
 	}
 	s.adopt(nodes[0])
 
-	// So much work for each kill, so that a loop of any length always has some, and ends.
+	// So much work for each kill, and more whenever a daemon that is to die has none left.
 	const atFirst, perKill = 200, 4
-	p := newPlatform(apis, planTraffic(seed, atFirst+perKill*count.most), seed)
+	p := newPlatform(apis, planTraffic(seed, atFirst+5*perKill*count.most), seed)
+	p.batch, p.least = 16, atFirst+perKill*count.most
 	var wg sync.WaitGroup
 	storm, over := context.WithCancel(ctx)
 	defer over()
 	wg.Go(func() { trouble(storm) })
 	ordered := make(chan error, 1)
 	go func() {
-		ordered <- p.run(ctx, func() int { return atFirst + perKill*int(count.done.Load()) })
+		ordered <- p.run(ctx, func() int { return atFirst + perKill*int(count.done.Load()+count.idle.Load()) })
 	}()
 	var operator sync.WaitGroup
 	awake, sleep := context.WithCancel(ctx)
@@ -119,10 +123,15 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	operator.Go(func() { // a person looks after what is parked, all the time
 		_ = again(awake, time.Second, func() (bool, error) { s.operate(awake); return false, nil })
 	})
+	count.idles = func(ctx context.Context) bool {
+		open, err := s.db.UnfinishedIDs(ctx, ledger.ID{}, 1)
+		return err == nil && len(open) == 0 // a ledger that cannot be read keeps its work
+	}
 	dieAll(ctx, t, nodes, seed, count)
+	p.enough.Store(true)
 	over()
 	wg.Wait()
-	stormed := time.Since(began)
+	stormed := time.Since(s.began)
 	t.Cleanup(func() {
 		for _, n := range nodes {
 			n.stop()
@@ -134,7 +143,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	if err != nil {
 		t.Fatal(err, "\n", lastLog(nodes[0].log))
 	}
-	s.settleAll(ctx, len(p.plan))
+	s.settleAll(ctx, len(p.ids))
 	if n := count.done.Load(); n != int64(count.most) {
 		t.Errorf("%d kills, not %d", n, count.most)
 	}
@@ -151,9 +160,19 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	if epoch, _, _, err := s.db.Epoch(ctx); err != nil || epoch != 1 {
 		t.Errorf("no commit was lost, and the epoch is %d: %v", epoch, err)
 	}
-	t.Logf("%s\n%s\n%d transfers and %d reversals, %d requests asked again; %d at Stripe, %d reversals there; %d faults at Stripe: %s\nkilled for %s, %.1f a second, settled after %s; %d differences",
-		t.Name(), count, r.Transfers, r.Reversals, p.again, r.StripeTransfers, r.StripeReversals, faults.total, faults.text,
-		stormed.Round(time.Millisecond), float64(count.done.Load())/stormed.Seconds(), time.Since(began).Round(time.Millisecond), len(r.Differences))
+	t.Logf("%d requests asked again; %d transfers at Stripe, %d reversals there; %d faults at Stripe: %s", p.again, r.StripeTransfers, r.StripeReversals, faults.total, faults.text)
+	s.figures(r, "%s, in %s, %.1f a second", count, stormed.Round(time.Second), float64(count.done.Load())/stormed.Seconds())
+}
+
+// figures prints what a test came to, in one line, which .ci/death shows.
+func (s *stand) figures(r audit.Report, format string, args ...any) {
+	s.t.Helper()
+	verdict := ""
+	if s.t.Failed() {
+		verdict = "; FAILED"
+	}
+	s.t.Logf("figures: %s: %s; %d transfers, %d reversals; %s in all; %d differences%s", s.t.Name(), fmt.Sprintf(format, args...),
+		r.Transfers, r.Reversals, time.Since(s.began).Round(time.Second), len(r.Differences), verdict)
 }
 
 // crashServer crashes PostgreSQL at random moments of the loop, evenly over its kills.

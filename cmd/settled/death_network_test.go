@@ -134,7 +134,7 @@ func TestDeathOfTheNetwork(t *testing.T) {
 		}
 	}
 	p.enough.Store(true)
-	s.finish(ctx, p, ordered, next, direct)
+	s.finish(ctx, p, ordered, next, direct, fmt.Sprintf("%d troubles", next))
 }
 
 // works waits until an order is accepted and can be read, and others come to their end at
@@ -161,7 +161,7 @@ func (s *stand) works(ctx context.Context, seed uint64, n int) time.Duration {
 
 // finish waits for what a platform ordered, and for so many orders more, and audits. The daemon
 // must be the process that it was.
-func (s *stand) finish(ctx context.Context, p *platform, ordered <-chan error, more int, direct []string) {
+func (s *stand) finish(ctx context.Context, p *platform, ordered <-chan error, more int, direct []string, happened string) {
 	s.t.Helper()
 	awake, sleep := context.WithCancel(ctx)
 	var operator sync.WaitGroup
@@ -185,7 +185,7 @@ func (s *stand) finish(ctx context.Context, p *platform, ordered <-chan error, m
 	s.worker.env = direct
 	p.check(ctx, s)
 	r := s.auditTwice(ctx)
-	s.t.Logf("%d transfers, %d reversals, %d requests asked again, %d differences", r.Transfers, r.Reversals, p.again, len(r.Differences))
+	s.figures(r, "%s; %d requests asked again", happened, p.again)
 }
 
 // relay passes connections on until they are frozen: then they stay open and nothing passes
@@ -305,5 +305,5 @@ func TestDeathOfEveryConnectionWithoutAWord(t *testing.T) {
 		t.Logf("%d connections to %s frozen: works again after %s", n, []string{"Stripe", "PostgreSQL"}[i], s.works(ctx, seed+1_000_000, i+1).Round(time.Millisecond))
 	}
 	p.enough.Store(true)
-	s.finish(ctx, p, ordered, 2, direct)
+	s.finish(ctx, p, ordered, 2, direct, "2 freezes")
 }

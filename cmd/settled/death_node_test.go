@@ -96,6 +96,11 @@ type deaths struct {
 
 	crashes    atomic.Int64 // of PostgreSQL
 	terminated atomic.Int64 // of its backends
+
+	// idles reports that there is nothing to do; a death would be one of a process that has
+	// nothing to lose.
+	idles func(context.Context) bool
+	idle  atomic.Int64 // so often there was nothing to do, and more was asked for
 }
 
 // doom is when a process is to die: so long after it has come to a phase.
@@ -153,6 +158,10 @@ func (n *node) die(ctx context.Context, t testing.TB, seed uint64, count *deaths
 			return
 		}
 		n.await(ctx, doomed(rng))
+		if count.idles(ctx) {
+			count.idle.Add(1)
+			_ = again(ctx, time.Millisecond, func() (bool, error) { return !count.idles(ctx), nil })
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -182,6 +191,6 @@ func (c *deaths) String() string {
 	for p := range phases {
 		fmt.Fprintf(&b, ", %d in %s", c.by[p].Load(), p)
 	}
-	fmt.Fprintf(&b, "; %d crashes of PostgreSQL, %d backends terminated", c.crashes.Load(), c.terminated.Load())
+	fmt.Fprintf(&b, "; %d had to be given work first; %d crashes of PostgreSQL, %d backends terminated", c.idle.Load(), c.crashes.Load(), c.terminated.Load())
 	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,13 +20,17 @@ type platform struct {
 	rng   *rand.Rand
 	batch int // orders in one request
 	every int // one of so many is reversed in part
+	// forbidden has it ask for what a transfer's state forbids, after each reversal.
+	forbidden bool
 
 	ids   []ledger.ID // as answered, in the order of the plan
 	owed  []int       // of the plan: ordered, and its reversal not asked for yet
 	asked map[int]int64
-	again int // requests without a definite answer
+	again int  // requests without a definite answer
+	lost  bool // the last order had none: it may be there
 
-	enough atomic.Bool // no new orders
+	enough atomic.Bool // no new orders, once there are
+	least  int
 }
 
 func newPlatform(apis []*api, plan []planned, seed uint64) *platform {
@@ -39,8 +44,12 @@ func (p *platform) any() *api { return p.apis[p.rng.IntN(len(p.apis))] }
 func (p *platform) run(ctx context.Context, may func() int) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for len(p.ids) < len(p.plan) && !p.enough.Load() || len(p.owed) > 0 {
-		if !p.enough.Load() {
+	more := func() bool {
+		// What was ordered without an answer may be there, and has to be known in the end.
+		return len(p.ids) < len(p.plan) && (p.lost || len(p.ids) < p.least || !p.enough.Load())
+	}
+	for more() || len(p.owed) > 0 {
+		if more() {
 			if err := p.order(ctx, min(may(), len(p.plan))); err != nil {
 				return err
 			}
@@ -77,7 +86,7 @@ func (p *platform) order(ctx context.Context, most int) error {
 		return nil
 	}
 	ids, err := p.any().create(ctx, part)
-	if errors.Is(err, errAskAgain) {
+	if p.lost = errors.Is(err, errAskAgain); p.lost {
 		p.again++
 		return nil
 	}
@@ -123,6 +132,12 @@ func (p *platform) reverse(ctx context.Context) error {
 		}
 		p.asked[i] = amount
 		p.owed = p.owed[:len(p.owed)-1]
+		if p.forbidden {
+			err = a.send(ctx, p.ids[i], "", message{Type: ledger.MessageRelease, Reason: "it never was held"})
+			if err == nil || !errors.Is(err, errAskAgain) && !strings.Contains(err.Error(), "409") {
+				return fmt.Errorf("a release of what is not held is not refused: %v", err)
+			}
+		}
 	}
 	return nil
 }

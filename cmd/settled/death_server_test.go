@@ -107,7 +107,7 @@ func TestDeathByTheOddsOfPostgreSQL(t *testing.T) {
 		t.Logf("%s: works again after %s", x.name, s.works(ctx, seed+1_000_000, i+1).Round(time.Millisecond))
 	}
 	p.enough.Store(true)
-	s.finish(ctx, p, ordered, len(odds), s.worker.env)
+	s.finish(ctx, p, ordered, len(odds), s.worker.env, fmt.Sprintf("%d odds", len(odds)))
 }
 
 // The database is restored from a backup under a daemon at work: acknowledged commits are gone,

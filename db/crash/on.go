@@ -31,6 +31,11 @@ var Points = map[string][]string{
 		"store.handle_events.before", "store.handle_events.after",
 		"store.store_message.before", "store.store_message.after",
 		"store.store_receipt.before", "store.store_receipt.after",
+		// the reconciler, which begins a walk at each start
+		"store.open_walk.before", "store.open_walk.after",
+		"stripe.page.before", "stripe.page.after",
+		"store.save_walk.before", "store.save_walk.after",
+		"store.judge.before", "store.judge.after",
 		"stripe.send.before", "stripe.send.after",
 		"stripe.transfer.before", "stripe.transfer.after",
 		"stripe.find.before", "stripe.find.after",
@@ -38,8 +43,10 @@ var Points = map[string][]string{
 		"engine.inject.before", "engine.inject.after",
 		"engine.receive.before", "engine.receive.after",
 		"keys.claim.before", "keys.claim.after",
-		"keys.finish.before", "keys.finish.after",
-		// a message that came again, and only when a death has left its key claimed
+		// In this order: the latter leaves a key claimed by a message that has acted, which the
+		// next needs.
+		"keys.finish.after", "keys.finish.before",
+		// a message that comes again
 		"store.receipt.before", "store.receipt.after",
 	},
 	// the stop, once
