@@ -196,8 +196,8 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 		status, _ := s.webhook(ctx, largeEvent(seed, 200<<10))
 		return status == nethttp.StatusServiceUnavailable
 	})
-	if !strings.Contains(s.log(), "the ledger cannot be reached; waiting for it") {
-		t.Errorf("the log does not tell:\n%s", s.log())
+	if text, err := os.ReadFile(s.worker.log); err != nil || !strings.Contains(string(text), "the ledger cannot be reached; waiting for it") {
+		t.Errorf("the log does not tell (%v), and ends with:\n%s", err, s.log())
 	}
 	if server != nil {
 		if err := panicServer(ctx, d, server); err != nil {

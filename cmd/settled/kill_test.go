@@ -17,15 +17,19 @@ import (
 // 2,000 transfers and 500 partial reversals through a faulty Stripe, it pays each once.
 func TestKilledTwentyTimesTheDaemonPaysEachOnce(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute for each database")
+		t.Skip("takes half a minute for each database")
 	}
+	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, url string) {
+		t.Parallel()
 		const transfers, reversals, kills = 2000, 500, 20
 		seed := rand.Uint64N(1_000_000)
 		t.Logf("seed %d", seed)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		s := newStand(t, ctx, url, "heavy", seed)
+		s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+		s.migrate(ctx)
+		s.begin(ctx)
 		plan := planTraffic(seed, transfers)
 
 		var wg sync.WaitGroup

@@ -25,6 +25,7 @@ func TestPostgreSQLGoesAwayAndNothingIsLost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	server := dbtest.NewServer(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
