@@ -38,6 +38,7 @@ func TestTheLastErrorReachesSentryBeforeTheEnd(t *testing.T) {
 	sentry := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) { arrived <- struct{}{} }))
 	defer sentry.Close()
 	log := newLogger(config{logLevel: "info", sentryDSN: strings.Replace(sentry.URL, "http://", "http://key@", 1) + "/1"}, t.Output())
+	defer log.Handler().(reporting).client.Close()
 	log.With("part", "test").ErrorContext(context.Background(), "the last words", "err", errors.New("of a process"))
 	flush(log)
 	select {

@@ -47,7 +47,10 @@ func TestMain(m *testing.M) {
 		panic(fmt.Sprintf("build: %v\n%s", err, out))
 	}
 	// The library's clock for the Date header runs for as long as the process.
-	code := dbtest.Run(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	code := dbtest.Run(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// A proxy forgets its own goroutines when a connection ends in the middle of a toxic.
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"))
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -91,7 +94,8 @@ func prepareStand(t testing.TB, ctx context.Context, url, faults string, seed ui
 	if s.db, err = db.Open(ctx, url, db.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.db.Close() })
+	opened := s.db // a test that restores the data opens another
+	t.Cleanup(func() { opened.Close() })
 	s.shared = []string{"DATABASE_URL=" + url, "STRIPE_API_BASE=" + s.sim, fmt.Sprintf("SIMULATED_SPEED=%d", speed)}
 	s.worker.env = append(s.worker.env, s.shared...)
 	return s
