@@ -19,9 +19,9 @@ import (
 	"github.com/settled/settled/ledger/audit"
 )
 
-// The size of the kill loops:
+// The size of the kill loops, for which .ci/death has the one that CI runs:
 //
-//	go test ./cmd/settled -run TestDeath -v -timeout 30m -args -kills 1000 -crashes 20
+//	go test ./cmd/settled -run TestDeath -v -timeout 30m -args -kills 1000 -crashes 20 -passes 3
 var (
 	killsWanted   = flag.Int("kills", 40, "how often the daemon is killed in the kill loops, on both databases together")
 	crashesWanted = flag.Int("crashes", 1, "how often PostgreSQL crashes meanwhile")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/settled/settled/db/dbtest"
 )
+
+var passesWanted = flag.Int("passes", 1, "at how many passes of each point of the work the daemon dies: 1 to 3, at the 1st, 2nd and 5th")
 
 // The daemon dies at every named point, at its first pass and at later ones, on either
 // database; what is left is taken up by the next one, which dies at the next point. In the end
@@ -161,11 +164,8 @@ func dieAtWork(ctx context.Context, t *testing.T, url, bin string, seed uint64, 
 	for _, point := range slices.Concat(points["start"], points["stop"]) {
 		steps = append(steps, step{point, 1})
 	}
-	passes := []int{1}
-	if *killsWanted >= 1000 {
-		passes = []int{1, 2, 5}
-	}
-	for _, pass := range passes {
+	passes := []int{1, 2, 5}
+	for _, pass := range passes[:max(1, min(*passesWanted, len(passes)))] {
 		for _, point := range points["work"] {
 			if pass == 1 || !once(point) {
 				steps = append(steps, step{point, pass})
