@@ -1,7 +1,6 @@
 package actors_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,30 +210,9 @@ func (x wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		w.watch.Sent(p.key, p.path, p.body, p.at)
 		w.mu.Unlock()
 	}
-	in := r.Clone(context.WithoutCancel(r.Context())) // a server carries on when its client has gone
-	in.Body = io.NopCloser(bytes.NewReader(body))
-	done := make(chan *http.Response, 1)
-	go func() {
-		rec := httptest.NewRecorder()
-		defer func() {
-			bug := recover()
-			switch {
-			case bug == nil:
-				done <- rec.Result()
-			case bug != http.ErrAbortHandler:
-				panic(bug)
-			case rec.Body.Len() > 0: // cut in the middle
-				res := rec.Result()
-				res.Body = io.NopCloser(io.MultiReader(res.Body, broken{}))
-				done <- res
-			}
-			close(done)
-		}()
-		w.sim.Handler().ServeHTTP(rec, in)
-	}()
 	select {
-	case res, ok := <-done:
-		if !ok {
+	case res := <-w.sim.Carry(r, body):
+		if res == nil {
 			return nil, errBroken
 		}
 		return res, nil
@@ -242,10 +220,6 @@ func (x wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, r.Context().Err()
 	}
 }
-
-type broken struct{}
-
-func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // hook takes Stripe's events to the daemons, as the webhook's handler does.
 type hook struct{ w *world }

@@ -1,7 +1,6 @@
 package prove
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	nethttp "net/http"
-	"net/http/httptest"
 	"strings"
 	"time"
 
@@ -267,7 +265,7 @@ func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	if r.Method == nethttp.MethodPost {
 		w.sent(key, r.URL.Path, string(body))
 	}
-	done := w.carry(r, body)
+	done := w.sim.Carry(r, body)
 	var res *nethttp.Response
 	select {
 	case res = <-done:
@@ -285,38 +283,6 @@ func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	}
 	return res, nil
 }
-
-// carry brings a request to the simulator, which carries on when its client has gone. The
-// channel yields nil when the connection was dropped.
-func (w *world) carry(r *nethttp.Request, body []byte) <-chan *nethttp.Response {
-	in := r.Clone(context.WithoutCancel(r.Context()))
-	in.Body = io.NopCloser(bytes.NewReader(body))
-	done := make(chan *nethttp.Response, 1)
-	go func() {
-		rec := httptest.NewRecorder()
-		defer func() {
-			bug := recover()
-			switch {
-			case bug == nil:
-				done <- rec.Result()
-			case bug != nethttp.ErrAbortHandler:
-				panic(bug)
-			case rec.Body.Len() > 0: // cut in the middle
-				res := rec.Result()
-				res.Body = io.NopCloser(io.MultiReader(res.Body, broken{}))
-				done <- res
-			default:
-				done <- nil
-			}
-		}()
-		w.sim.Handler().ServeHTTP(rec, in)
-	}()
-	return done
-}
-
-type broken struct{}
-
-func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // hook takes Stripe's events to the daemons' webhook handlers: late, twice, or not at all.
 type hook struct{ w *world }
