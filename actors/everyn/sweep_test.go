@@ -82,10 +82,11 @@ func (s *sweep) loop(k kind) {
 func (s *sweep) pairs(a, b kind) {
 	name := a.name + ", then " + b.name
 	s.loops++
+	loop := s.loops
 	s.only(name, func() {
 		if s.samples() {
-			n := 1 + s.loops*7%s.fine[a.at]
-			m := 1 + s.loops*5%max(1, s.fine[b.at]*(s.fine[a.at]-n)/s.fine[a.at])
+			n := 1 + loop*7%s.fine[a.at]
+			m := 1 + loop*5%max(1, s.fine[b.at]*(s.fine[a.at]-n)/s.fine[a.at])
 			s.live(name, trouble{a, n}, trouble{b, m})
 			return
 		}
