@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"io"
 	"log"
 	"net"
 	nethttp "net/http"
@@ -36,7 +37,7 @@ func Wait(public, admin *net.TCPListener, reason error) *Waiting {
 	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse), admin: probes} {
 		own := lent{l}
 		server := &nethttp.Server{Handler: handler, ReadTimeout: limits.Read, WriteTimeout: limits.Write, IdleTimeout: limits.Idle,
-			MaxHeaderBytes: headerBytes, ErrorLog: log.New(discard{}, "", 0)}
+			MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
 		server.SetKeepAlivesEnabled(false) // whoever asks again is to reach the daemon itself
 		w.lent, w.servers = append(w.lent, own), append(w.servers, server)
 		w.ended.Go(func() { server.Serve(own) })
@@ -85,8 +86,3 @@ func (w *Waiting) refuse(to nethttp.ResponseWriter, r *nethttp.Request) {
 type lent struct{ *net.TCPListener }
 
 func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
-
-// discard takes remarks about connections that broke.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
