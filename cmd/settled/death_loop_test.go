@@ -157,6 +157,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	}
 	p.check(ctx, s)
 	r := s.auditTwice(ctx)
+	s.noDrift(ctx)
 	if epoch, _, _, err := s.db.Epoch(ctx); err != nil || epoch != 1 {
 		t.Errorf("no commit was lost, and the epoch is %d: %v", epoch, err)
 	}
@@ -171,8 +172,8 @@ func (s *stand) figures(r audit.Report, format string, args ...any) {
 	if s.t.Failed() {
 		verdict = "; FAILED"
 	}
-	s.t.Logf("figures: %s: %s; %d transfers, %d reversals; %s in all; %d differences%s", s.t.Name(), fmt.Sprintf(format, args...),
-		r.Transfers, r.Reversals, time.Since(s.began).Round(time.Second), len(r.Differences), verdict)
+	s.t.Logf("figures: %s: %s; %d transfers, %d reversals; %s in all; %d differences; seed %d%s", s.t.Name(), fmt.Sprintf(format, args...),
+		r.Transfers, r.Reversals, time.Since(s.began).Round(time.Second), len(r.Differences), s.seed, verdict)
 }
 
 // crashServer crashes PostgreSQL at random moments of the loop, evenly over its kills.
@@ -255,6 +256,21 @@ func (s *stand) adopt(n *node) {
 	n.worker.env = append(n.worker.env, "PUBLIC_ADDR="+s.public)
 	n.public = s.public
 	s.worker, s.api = n.worker, n.api
+}
+
+// noDrift fails for every alarm that the reconciler ever raised: nobody else was at Stripe, so
+// each would be false. That something is parked is none.
+func (s *stand) noDrift(ctx context.Context) {
+	s.t.Helper()
+	found, err := s.db.Findings(ctx, audit.Filter{Limit: 1000})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range found {
+		if f.Class != audit.Parked {
+			s.t.Errorf("the reconciler reported at %s: %s", f.OpenedAt, f.Difference)
+		}
+	}
 }
 
 // auditTwice has the program audit the ledger against what Stripe lists, and compares it once

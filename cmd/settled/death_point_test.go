@@ -201,6 +201,7 @@ func dieAtWork(ctx context.Context, t *testing.T, url, bin string, seed uint64, 
 	n.stop()
 	p.check(ctx, s)
 	r := s.auditTwice(ctx)
+	s.noDrift(ctx)
 	s.figures(r, "%s", passed.of(points))
 }
 

@@ -194,6 +194,9 @@ func TestDeathOfCommitsThatWereAcknowledged(t *testing.T) {
 // A daemon that is started before its database waits for it, alive and not ready, and begins by
 // itself; told to stop meanwhile, it stops.
 func TestStartedBeforeItsDatabaseItWaits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -184,6 +184,7 @@ func TestDeathWithTornFiles(t *testing.T) {
 // A file that is broken beyond what SQLite mends ends the daemon with one line that says so; it
 // is never taken for an empty ledger.
 func TestDeathOfTheFileItselfIsSaid(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	// A ledger with some content, closed in an orderly way or killed.

@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 type stand struct {
 	t      testing.TB
 	began  time.Time
+	seed   uint64
 	sim    string // the simulator's base URL
 	db     *db.DB // to watch it
 	worker *worker
@@ -86,7 +87,7 @@ func newStand(t testing.TB, ctx context.Context, url, faults string, seed uint64
 // a URL, which it leaves as it is.
 func prepareStand(t testing.TB, ctx context.Context, url, faults string, seed uint64, speed int) *stand {
 	t.Helper()
-	s := &stand{t: t, began: time.Now(), secret: "whsec_of_the_stand"}
+	s := &stand{t: t, began: time.Now(), seed: seed, secret: "whsec_of_the_stand"}
 	s.worker, s.api, s.public = s.newWorker("worker")
 	s.sim = s.startSimulator("--addr", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--faults", faults,
 		"--speed", fmt.Sprint(speed), "--webhook", "http://"+s.public+"/webhooks/stripe", "--webhook-secret", s.secret)

@@ -15,6 +15,7 @@ import (
 // Asked to stop in the middle of its work, the daemon starts no new calls, lets those under
 // way end, and leaves nothing whose outcome it does not know; the next start goes on.
 func TestToldToStopItLeavesNoCallOpen(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s := newStand(t, ctx, dbtest.SQLite(t), "none", 5)
@@ -56,6 +57,7 @@ func TestToldToStopItLeavesNoCallOpen(t *testing.T) {
 
 // Another account's key would pay everything again, so it ends the daemon.
 func TestAKeyOfAnotherAccountIsRefused(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s := newStand(t, ctx, dbtest.SQLite(t), "none", 6)
