@@ -15,7 +15,7 @@ import (
 )
 
 // transfersWanted is the size of the next test.
-var transfersWanted = flag.Int("transfers", 1000, "how many transfers the daemon drives that is killed twenty times, on each database; a quarter is reversed in part")
+var transfersWanted = flag.Int("transfers", 600, "how many transfers the daemon drives that is killed twenty times, on each database; a quarter is reversed in part")
 
 // The main promise, on the real program: killed without warning twenty times while it drives
 // transfers and partial reversals through a faulty Stripe, it pays each once.
