@@ -1,10 +1,12 @@
 package prove
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +22,7 @@ import (
 // scheduler has nothing to decide, and the same seed gives the same run.
 type driver struct {
 	mu    sync.Mutex
-	ready []step // sorted by name: goroutines that woke at one instant come in any order
+	ready []step // sorted: goroutines that woke at one instant come in any order
 	wake  chan struct{}
 	over  bool
 
@@ -35,6 +37,7 @@ type driver struct {
 // step is one thing that may happen.
 type step struct {
 	name string
+	way  uint64 // on which the program came here, for steps of one name
 	run  func()
 }
 
@@ -43,15 +46,12 @@ func newDriver(seed uint64, keep bool) *driver {
 }
 
 // offer adds a step. It never blocks.
-func (d *driver) offer(name string, run func()) {
+func (d *driver) offer(s step) {
 	d.mu.Lock()
-	at, _ := slices.BinarySearchFunc(d.ready, name, func(s step, name string) int {
-		if s.name <= name { // behind those of the same name
-			return -1
-		}
-		return 1
+	at, _ := slices.BinarySearchFunc(d.ready, s, func(a, b step) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.way, b.way), -1) // behind its like
 	})
-	d.ready = slices.Insert(d.ready, at, step{name, run})
+	d.ready = slices.Insert(d.ready, at, s)
 	d.mu.Unlock()
 	d.nudge()
 }
@@ -66,13 +66,24 @@ func (d *driver) nudge() {
 // park waits until the driver lets the caller go on, or ctx ends.
 func (d *driver) park(ctx context.Context, name string) error {
 	on := make(chan struct{})
-	d.offer(name, func() { close(on) })
+	d.offer(step{name, way(), func() { close(on) }})
 	select {
 	case <-on:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// way identifies the calls that led to park. Two goroutines may ask for the same at one instant,
+// a person's request and an actor; they come by different ways.
+func way() uint64 {
+	var calls [24]uintptr
+	h := uint64(14695981039346656037)
+	for _, pc := range calls[:runtime.Callers(3, calls[:])] {
+		h = (h ^ uint64(pc)) * 1099511628211
+	}
+	return h
 }
 
 // run lets steps happen until finish was called and none is left. While there is none, time passes.
@@ -129,7 +140,7 @@ type dispatcher struct {
 	name   string
 }
 
-func (x dispatcher) Schedule(run func()) { x.driver.offer(x.name, run) }
+func (x dispatcher) Schedule(run func()) { x.driver.offer(step{name: x.name, run: run}) }
 func (x dispatcher) Throughput() int     { return 1 << 20 }
 
 // For names a mailbox by its daemon and its actor.
