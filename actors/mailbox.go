@@ -78,9 +78,25 @@ func (m *mailbox) UserMessageCount() int {
 	return len(m.user)
 }
 
+// run handles messages, so many at a time as the dispatcher wants.
 func (m *mailbox) run() {
-	for m.step() {
+	for n := m.dispatcher.Throughput(); m.step(); {
+		if n--; n > 0 {
+			continue
+		}
+		if m.left() {
+			m.dispatcher.Schedule(m.run)
+		}
+		return
 	}
+}
+
+// left reports whether there is more to handle; when there is not, the run is over.
+func (m *mailbox) left() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running = len(m.system) > 0 || len(m.user) > 0 && !m.suspended
+	return m.running
 }
 
 // step handles one message: system messages first, user messages only while not suspended.

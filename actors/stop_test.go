@@ -189,9 +189,13 @@ func TestAStopDuringAnOutageOfTheLedgerEnds(t *testing.T) {
 }
 
 func TestAStopWhileActorsAreBeingSpawnedEnds(t *testing.T) {
+	most := 500
+	if racing {
+		most = 100
+	}
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		for n := range 5 {
-			orders := make([]ledger.Order, 500)
+			orders := make([]ledger.Order, most)
 			for i := range orders {
 				orders[i] = order(1000*n + i)
 			}

@@ -272,7 +272,11 @@ func TestWhatMovesIsNoDifference(t *testing.T) {
 		}
 		w.node.calls.Store(&see)
 		w.node.walk()
-		w.findsNothing()
+		for _, f := range w.drift() { // what was done by hand may be found already; ours is no difference
+			if f.Class != audit.ReversedOutside {
+				w.Errorf("found %+v", f)
+			}
+		}
 		w.becomes(ids[1], ledger.PartiallyReversed)
 		w.node.walk()
 		w.finds(audit.ReversedOutside, ids[1], w.held()[ids[1].String()][0].Reversals[0].ID)

@@ -122,12 +122,10 @@ func (w *world) events(ctx context.Context) {
 // again starts every daemon anew, and wants nothing to change.
 func (w *world) again() {
 	before, posts := w.versions(), w.posts
-	for slot, n := range slices.Clone(w.nodes) {
-		if n != nil {
-			w.driver.park(context.Background(), "restart "+n.name)
-			n.stop()
-		}
-		if _, err := w.start(slot); err != nil {
+	for _, n := range w.live() {
+		w.driver.park(context.Background(), "restart "+n.name)
+		n.stop()
+		if _, err := w.start(n.slot); err != nil {
 			w.breaks(19, "a daemon does not start again: %v", err)
 		}
 	}

@@ -68,6 +68,8 @@ func (w *world) start(slot int) (*node, error) {
 	}
 	n.public, n.admin = n.server.Handlers()
 	n.system.Start()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.nodes[slot] = n
 	w.every = append(w.every, n)
 	return n, nil

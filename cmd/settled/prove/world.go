@@ -159,11 +159,16 @@ func (w *world) gone(n *node) {
 	}
 }
 
+// live returns the daemons that run.
+func (w *world) live() []*node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.nodes), func(n *node) bool { return n == nil })
+}
+
 // anyNode picks a daemon that lives, or nil.
 func (w *world) anyNode(about string) *node {
-	w.mu.Lock()
-	live := slices.DeleteFunc(slices.Clone(w.nodes), func(n *node) bool { return n == nil })
-	w.mu.Unlock()
+	live := w.live()
 	if len(live) == 0 {
 		return nil
 	}
@@ -286,10 +291,8 @@ func (w *world) rest() {
 
 // actors counts the transfers' actors that are alive.
 func (w *world) actors() (alive float64) {
-	for _, n := range w.nodes {
-		if n != nil {
-			alive += n.gauge("settled_actors_alive")
-		}
+	for _, n := range w.live() {
+		alive += n.gauge("settled_actors_alive")
 	}
 	return alive
 }
@@ -344,11 +347,9 @@ func eventID(body []byte) string {
 
 // close ends the daemons and the simulator.
 func (w *world) close() {
-	for _, n := range slices.Clone(w.nodes) {
-		if n != nil {
-			w.driver.park(context.Background(), "end "+n.name)
-			n.stop()
-		}
+	for _, n := range w.live() {
+		w.driver.park(context.Background(), "end "+n.name)
+		n.stop()
 	}
 	w.parts.Wait()
 	w.sim.Close()
