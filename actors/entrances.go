@@ -80,7 +80,7 @@ func (s *System) Create(ctx context.Context, orders []ledger.Order, by ledger.By
 // spawnAccepted spawns the actors of what was created, or may have been.
 func (s *System) spawnAccepted(r committed) {
 	at := time.Now()
-	for i := range r.won { // none when it failed
+	for i := range r.won { // none when it failed for good
 		record := &ledger.Record{Transfer: r.changes[i].After, ReadAt: r.at}
 		to := s.shard(record.Transfer.ID)
 		switch {

@@ -23,7 +23,7 @@ type committed struct {
 	won     []bool          // false: the transfer has moved on, and nothing was written
 	at      time.Time       // the database's clock at the commit
 	retried bool            // a first try was cut off: what lost may have lost to itself
-	err     error           // nothing is known to be written
+	err     error           // nothing is known to be written; with retried it may be
 }
 
 const (
@@ -42,7 +42,11 @@ func (s *System) write(items []commit) {
 		waiting := items[:0]
 		for _, it := range items {
 			if it.ctx != nil && it.ctx.Err() != nil {
-				it.done(committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err())})
+				gone := committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err()), retried: retried}
+				if retried { // it may be written all the same, and nobody will ask for it again
+					gone.changes, gone.won = it.changes, make([]bool, len(it.changes))
+				}
+				it.done(gone)
 				continue
 			}
 			waiting = append(waiting, it)

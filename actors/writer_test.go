@@ -186,3 +186,32 @@ func TestTheLedgersOrderIsKeptWhenAPersonIsFasterThanTheAnswer(t *testing.T) {
 		w.becomes(id, ledger.Completed)
 	})
 }
+
+// Found by the simulation: an order was written, the acknowledgement came after its caller had
+// given up, and was lost; nobody spawned its actor before the next sweep.
+func TestAnOrderThatWasWrittenAfterItsCallerGaveUpHasItsActor(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		first := true
+		w.node.store.onAfter(func(call string, _ []ledger.Change) error {
+			if call != "commit" || !first {
+				return nil
+			}
+			first = false
+			time.Sleep(12 * time.Second)
+			return errOutage
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+		defer cancel()
+		if _, err := w.node.system.Create(ctx, []ledger.Order{order(1)}, ledger.By{Principal: "test"}); !errors.Is(err, ledger.ErrUnavailable) {
+			w.Fatalf("created: %v", err)
+		}
+		w.passes(time.Minute) // the sweep comes later
+		records, err := w.db.ByReference(context.Background(), []string{order(1).Reference})
+		if err != nil || len(records) != 1 || records[0].Transfer.State != ledger.Completed {
+			w.Errorf("a minute later: %+v, %v", records, err)
+		}
+		if n := w.count("sweep_finds_total"); n != 0 {
+			w.Errorf("the sweep found %v", n)
+		}
+	})
+}
