@@ -50,7 +50,7 @@ type Stripe interface {
 type Config struct {
 	Store     Store
 	Transient func(error) bool // an error of Store that passes by waiting
-	Broken    func(error) bool // an error of Store after which only a new start may go on
+	Broken    func(error) bool // another error than ledger.ErrNewEpoch after which only a new start may go on
 	Stripe    Stripe
 	Policy    ledger.Policy
 	Limits    Limits

@@ -42,11 +42,9 @@ func (s *System) write(items []commit) {
 		waiting := items[:0]
 		for _, it := range items {
 			if it.ctx != nil && it.ctx.Err() != nil {
-				gone := committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err()), retried: retried}
-				if retried { // it may be written all the same, and nobody will ask for it again
-					gone.changes, gone.won = it.changes, make([]bool, len(it.changes))
-				}
-				it.done(gone)
+				// Retried, it may be written all the same, and nobody will ask for it again.
+				it.done(committed{changes: it.changes, won: make([]bool, len(it.changes)), retried: retried,
+					err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err())})
 				continue
 			}
 			waiting = append(waiting, it)
@@ -60,14 +58,8 @@ func (s *System) write(items []commit) {
 			return
 		}
 		first := s.outage.Swap(&err) == nil
-		behind := errors.Is(err, ledger.ErrNewEpoch)
-		switch {
-		case behind:
-			// No waiting mends this, only a new start: it learns the epoch, and looks up at
-			// Stripe what was open. To go on in this process would be to change the policy
-			// under actors that planned by the old one.
-			s.fail(err)
-		case first:
+		behind := errors.Is(err, ledger.ErrNewEpoch) // no waiting mends this: see query
+		if first && !behind {
 			s.log.Error("the ledger cannot be reached; waiting for it", "err", err)
 		}
 		if behind || !s.pause(wait) {
@@ -197,7 +189,11 @@ func (s *System) query(call func(context.Context) error) (err error) {
 			err = &storePanic{bug}
 		}
 	}()
-	if err = call(ctx); err != nil && s.conf.Broken(err) {
+	err = call(ctx)
+	// A daemon behind the ledger's epoch needs a new start: that learns the epoch, and looks up at
+	// Stripe what was open. To go on would be to change the policy under actors that planned by
+	// the old one.
+	if errors.Is(err, ledger.ErrNewEpoch) || err != nil && s.conf.Broken(err) {
 		s.fail(fmt.Errorf("the ledger cannot be gone on with: %w", err))
 	}
 	return err

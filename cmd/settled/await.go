@@ -13,7 +13,6 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
-	"github.com/settled/settled/ledger"
 )
 
 const (
@@ -79,10 +78,6 @@ func beginLedger(ctx context.Context, conf config, log *slog.Logger, stdout io.W
 	}
 	return b, err
 }
-
-// broken reports that the ledger is not the one that was opened, or not what it was. A moved one
-// is opened by the next start, in a new epoch; a damaged one needs a copy.
-func broken(err error) bool { return errors.Is(err, ledger.ErrNewEpoch) || db.Damaged(err) }
 
 // openLedger opens the database and brings its schema up to date.
 func openLedger(ctx context.Context, conf config, log *slog.Logger) (*db.DB, error) {

@@ -81,7 +81,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 
 	conf.policy.Epoch, conf.policy.EpochSince = began.epoch, began.since
 	system, err := actors.New(actors.Config{
-		Store: crashStore(store0), Transient: db.Transient, Broken: broken, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
+		Store: crashStore(store0), Transient: db.Transient, Broken: db.Damaged, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
 		Verify: verifyAccount(store0, client, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrOtherAccount) },
 		Metrics: registry, Log: log,
