@@ -87,15 +87,8 @@ func (o Order) Check() error {
 			wrong = append(wrong, FieldError{field, err.Error()})
 		}
 	}
-	required := func(field, s string, longest int) {
-		if s == "" {
-			add(field, fmt.Errorf("is required"))
-			return
-		}
-		add(field, CheckText(s, longest))
-	}
-	required("reference", o.Reference, ReferenceMax)
-	required("seller", o.Seller, SellerMax)
+	add("reference", CheckReference(o.Reference, ReferenceMax))
+	add("seller", CheckReference(o.Seller, SellerMax))
 	if !destinationForm.MatchString(o.Destination) {
 		add("destination", fmt.Errorf("must be a connected account such as acct_1Abc"))
 	}
