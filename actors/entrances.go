@@ -231,10 +231,10 @@ func (s *System) Ready(ctx context.Context) error {
 		return errors.New("the daemon is stopping")
 	}
 	if err := s.conf.Store.Ping(ctx); err != nil {
-		return fmt.Errorf("the ledger's database cannot be reached: %w", err)
+		return &ledger.NotReady{Reason: "the ledger's database cannot be reached", Err: err}
 	}
 	if err := s.outage.Load(); err != nil {
-		return fmt.Errorf("the ledger cannot be written: %w", *err)
+		return &ledger.NotReady{Reason: "the ledger cannot be written", Err: *err}
 	}
 	if !s.recovering.Load() {
 		return errors.New("recovery has not begun")

@@ -86,6 +86,7 @@ type System struct {
 	shards                                                         [shardCount]*actor.PID
 	transferProps                                                  *actor.Props
 
+	notices      notices
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
 	missed       atomic.Bool // stored events may not have been applied

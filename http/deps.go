@@ -21,6 +21,8 @@ type Engine interface {
 	Live(ctx context.Context, id ledger.ID) ledger.Live
 	// Ready returns nil, or why nothing should be sent here yet.
 	Ready(ctx context.Context) error
+	// Notices says what people should know of the daemon; those that bar all calls to Stripe come first.
+	Notices() []ledger.Notice
 	// Policy is what planning depends on beside the transfer.
 	Policy() ledger.Policy
 

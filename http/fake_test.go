@@ -53,8 +53,9 @@ type world struct {
 	findings []audit.Finding // newest first
 	runs     []ledger.By     // walks that were asked for
 
-	broken   error         // what the engine and the store answer, when not nil
-	unready  error         // what Ready answers
+	broken   error // what the engine and the store answer, when not nil
+	unready  error // what Ready answers
+	notices  []ledger.Notice
 	panics   bool          // whether Create panics
 	wait     chan struct{} // what Create waits for, when not nil
 	entered  chan struct{} // told when Create begins to wait
@@ -222,6 +223,12 @@ func (w *world) Ready(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unready
+}
+
+func (w *world) Notices() []ledger.Notice {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.notices
 }
 
 func (w *world) Policy() ledger.Policy {

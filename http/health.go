@@ -3,12 +3,15 @@ package http
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	nethttp "net/http"
 	"strings"
 	"time"
+
+	"github.com/settled/settled/ledger"
 )
 
 const readyTime = 2 * time.Second // asking whether all is ready takes no longer
@@ -21,8 +24,19 @@ type check struct {
 }
 
 type health struct {
-	Status string  `json:"status"`
-	Checks []check `json:"checks"`
+	Status   string     `json:"status"`
+	Checks   []check    `json:"checks"`
+	Warnings *[]warning `json:"warnings,omitempty"` // nil: not asked for
+}
+
+// warning is a [ledger.Notice].
+type warning struct {
+	Code   string        `json:"code"`
+	Text   string        `json:"text"`
+	Detail *string       `json:"detail,omitempty"` // only for who has a token
+	Since  *time.Time    `json:"since"`
+	Mover  *ledger.Mover `json:"mover"`
+	Bars   bool          `json:"bars"` // no call to Stripe is made while it lasts
 }
 
 // livez says that the process answers, and nothing more: a restart mends nothing else.
@@ -30,7 +44,8 @@ func (s *Server) livez(*call) (reply, error) {
 	return reply{status: 200, body: []byte(`{"status":"live"}`)}, nil
 }
 
-// readyz says whether requests should come here, and if not, why.
+// readyz says whether requests should come here, and if not, why; with ?verbose also what people should know beside it.
+// Anybody may ask, so nothing that it says names a host, a user or a database, but to who has a token.
 func (s *Server) readyz(c *call) (reply, error) {
 	ctx, cancel := context.WithTimeout(s.base, readyTime)
 	defer cancel()
@@ -39,16 +54,54 @@ func (s *Server) readyz(c *call) (reply, error) {
 		reason := "it is draining, and stops soon"
 		serving.OK, serving.Reason = false, &reason
 	}
+	trusted := s.trusted(ctx, c)
 	engine := check{Name: "engine", OK: true}
 	if err := s.engine.Ready(ctx); err != nil {
 		reason := err.Error()
+		var why *ledger.NotReady
+		if errors.As(err, &why) && !trusted {
+			reason = why.Reason
+		}
 		engine.OK, engine.Reason = false, &reason
 	}
-	h, status := health{"ready", []check{serving, engine}}, 200
+	h, status := health{Status: "ready", Checks: []check{serving, engine}}, 200
 	if !serving.OK || !engine.OK {
 		h.Status, status = "unready", 503
 	}
+	if !c.ctx.QueryArgs().Has("verbose") {
+		return reply{status: status, body: mustJSON(h)}, nil
+	}
+	warnings := []warning{}
+	for _, n := range s.engine.Notices() {
+		w := warning{Code: n.Code, Text: n.Text, Since: momentOrNull(n.Since), Mover: orNull(n.Mover), Bars: n.Bars}
+		if trusted {
+			w.Detail = orNull(n.Detail)
+		}
+		warnings = append(warnings, w)
+	}
+	h.Warnings = &warnings
 	return reply{status: status, body: mustJSON(h)}, nil
+}
+
+// trusted reports that the request brings a token. A wrong one is counted as everywhere, so that nobody guesses here
+// what is locked elsewhere; but a probe is answered all the same.
+func (s *Server) trusted(ctx context.Context, c *call) bool {
+	header := string(c.ctx.Request.Header.Peek("Authorization"))
+	from := addressOf(c.ctx.RemoteAddr())
+	if header == "" || s.lockout.wait(from) > 0 {
+		return false
+	}
+	var who Principal
+	if token, ok := bearer(header); ok {
+		var err error
+		if who, err = s.keyring.find(ctx, token); err != nil {
+			return false
+		}
+	}
+	if who == (Principal{}) {
+		s.lockout.fail(from)
+	}
+	return who.Role.allows(RoleViewer)
 }
 
 // Probe asks the admin listener at addr whether it is ready. It is what a container's health

@@ -113,6 +113,12 @@ func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
 			next = r.ReadAt
 		}
 	}
+	if step.Action == ledger.Send || step.Action == ledger.Look {
+		// The plan is made from the ledger alone. What keeps every call from being made only the tree knows.
+		if n := s.engine.Notices(); len(n) > 0 && n[0].Bars {
+			return whyView{Sentence: n[0].Text, Code: n[0].Code, Mover: orNull(n[0].Mover)}
+		}
+	}
 	return whyView{Sentence: step.Why, Code: step.Code, Mover: orNull(step.Mover), NextAt: momentOrNull(next)}
 }
 

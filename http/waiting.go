@@ -8,24 +8,21 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // Waiting answers on both listeners while the daemon waits for its database to begin: it is
-// alive, it says why it is not ready, and turns down all else with 503, so that Stripe sends
+// alive, it says that it is not ready, and turns down all else with 503, so that Stripe sends
 // its events again.
 type Waiting struct {
-	reason  atomic.Pointer[string]
 	lent    []lent
 	servers []*nethttp.Server
 	ended   sync.WaitGroup
 }
 
 // Wait begins to answer on listeners that [Waiting.End] gives back.
-func Wait(public, admin *net.TCPListener, reason error) *Waiting {
+func Wait(public, admin *net.TCPListener) *Waiting {
 	w := &Waiting{}
-	w.Say(reason)
 	probes := nethttp.NewServeMux()
 	probes.HandleFunc("/", w.refuse)
 	probes.HandleFunc("GET /livez", func(to nethttp.ResponseWriter, _ *nethttp.Request) {
@@ -45,12 +42,6 @@ func Wait(public, admin *net.TCPListener, reason error) *Waiting {
 	return w
 }
 
-// Say changes what /readyz tells.
-func (w *Waiting) Say(reason error) {
-	text := "the ledger's database cannot be reached: " + reason.Error()
-	w.reason.Store(&text)
-}
-
 // End stops answering, and leaves the listeners open.
 func (w *Waiting) End() {
 	budget, cancel := context.WithTimeout(context.Background(), refusalTime)
@@ -67,7 +58,9 @@ func (w *Waiting) End() {
 }
 
 func (w *Waiting) readyz(to nethttp.ResponseWriter, _ *nethttp.Request) {
-	h := health{"unready", []check{{Name: "serving", OK: true}, {Name: "engine", Reason: w.reason.Load()}}}
+	// The error names hosts, users and databases, and nobody can be asked for a token.
+	reason := "the ledger's database cannot be reached; the log says why"
+	h := health{Status: "unready", Checks: []check{{Name: "serving", OK: true}, {Name: "engine", Reason: &reason}}}
 	to.Header().Set("Content-Type", "application/json")
 	to.WriteHeader(nethttp.StatusServiceUnavailable)
 	to.Write(mustJSON(h))

@@ -17,6 +17,17 @@ var (
 	ErrNewEpoch = errors.New("the ledger began a new epoch since this process started: it must start again")
 )
 
+// NotReady is why the daemon is not ready yet, or no longer.
+type NotReady struct {
+	Reason string // for anybody: it names no host, user or database
+	Err    error  // the whole of it
+}
+
+func (e *NotReady) Error() string { return e.Reason + ": " + e.Err.Error() }
+
+// Unwrap reaches the whole of it.
+func (e *NotReady) Unwrap() error { return e.Err }
+
 // Acceptance is what became of one order.
 type Acceptance struct {
 	Transfer Transfer // as stored: the new one, or the one that has the reference

@@ -28,6 +28,7 @@ const (
 // damaged, a schema that is newer than this program) ends it at once.
 func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) (beginning, error) {
 	var waiting *http.Waiting
+	var said string
 	defer func() {
 		if waiting != nil {
 			waiting.End()
@@ -39,10 +40,12 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 			return b, err
 		}
 		if waiting == nil {
-			log.Error("the database is away; waiting for it", "err", err)
-			waiting = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener), err)
+			waiting = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener))
 		}
-		waiting.Say(err)
+		if text := err.Error(); text != said { // the answers do not say why: anybody may ask
+			log.Error("the database is away; waiting for it", "err", err)
+			said = text
+		}
 		pause := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,14 @@
+package ledger
+
+import "time"
+
+// Notice is something about the daemon, not about one transfer, that people should know for as long as it lasts.
+type Notice struct {
+	Code   string // a word for it, such as account_unverified
+	Text   string // one sentence for people; it names no host, user or database, for anybody may read it
+	Detail string // more, for who has a token; may be empty
+	Since  time.Time
+	Mover  Mover // whose move it is; nobody's where there is none to make
+	// Bars says that no call to Stripe is made before it is over: the reason why any transfer waits that is due.
+	Bars bool
+}
