@@ -101,7 +101,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 	x := &t.w.record.Transfer
 	r := x.Request(op)
 	e := endpointOf(r.Kind)
-	root, sys, id := c.ActorSystem().Root, t.sys, t.id
+	sys, id := t.sys, t.id
 	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
 	go func() {
 		began := time.Now()
@@ -111,8 +111,8 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
 			}
 			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone // never sent, or given up by us
-			root.Send(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, unused: mute})
-			root.Send(sys.shard(id), deliver{id, m})
+			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, unused: mute})
+			sys.tell(sys.shard(id), deliver{id, m})
 		}()
 		if sys.closing.Load() {
 			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: "shutdown", Message: "the daemon is stopping; nothing was sent"}

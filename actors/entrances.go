@@ -28,7 +28,7 @@ func (s *System) Create(ctx context.Context, orders []ledger.Order, by ledger.By
 		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by)
 	}
 	done := make(chan committed, 1)
-	s.actors.Root.Send(s.writer, commit{ctx: ctx, changes: changes, done: func(r committed) {
+	s.tell(s.writer, commit{ctx: ctx, changes: changes, done: func(r committed) {
 		s.spawnAccepted(r) // also when nobody waits any more
 		done <- r
 	}})
@@ -86,9 +86,9 @@ func (s *System) spawnAccepted(r committed) {
 		switch {
 		case r.won[i]:
 			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(record.Transfer.State)).Inc()
-			s.actors.Root.Send(to, spawn{known{loaded{record: record, at: at}}})
+			s.tell(to, spawn{known{loaded{record: record, at: at}}})
 		case r.retried:
-			s.actors.Root.Send(to, deliver{record.Transfer.ID, recall{}})
+			s.tell(to, deliver{record.Transfer.ID, recall{}})
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 			}
 		}
 		reply := make(chan injected, 1)
-		s.actors.Root.Send(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
+		s.tell(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
 		select {
 		case r := <-reply:
 			if errors.Is(r.err, errStale) {
@@ -198,7 +198,7 @@ func (s *System) record(ctx context.Context, id ledger.ID) (ledger.Record, error
 // events that are stored already are dropped.
 func (s *System) Receive(ctx context.Context, events []ledger.StripeEvent) error {
 	done := make(chan error, 1)
-	s.actors.Root.Send(s.keeper, store{ctx: ctx, events: events, done: done})
+	s.tell(s.keeper, store{ctx: ctx, events: events, done: done})
 	select {
 	case err := <-done:
 		return s.unavailable(err)
@@ -212,7 +212,7 @@ func (s *System) Receive(ctx context.Context, events []ledger.StripeEvent) error
 // Live returns what a transfer's actor is doing; the zero value when it has none.
 func (s *System) Live(ctx context.Context, id ledger.ID) ledger.Live {
 	reply := make(chan ledger.Live, 1)
-	s.actors.Root.Send(s.shard(id), peek{id, live{reply}})
+	s.tell(s.shard(id), peek{id, live{reply}})
 	select {
 	case l := <-reply:
 		return l

@@ -140,6 +140,7 @@ type gate struct {
 
 	out     map[uint64]time.Time // permits that are out, since when
 	no      uint64
+	tell    func(to *actor.PID, message any)
 	outage  func() bool // the ledger cannot be written: permits are out for good reason
 	sweep   *time.Timer
 	timer   *time.Timer
@@ -151,7 +152,7 @@ type gate struct {
 }
 
 func newGate(s *System) *gate {
-	g := &gate{log: s.log, metrics: s.metrics, limits: s.conf.Limits, all: newPace(s.conf.Limits.Rate), barred: s.conf.Verify != nil, out: make(map[uint64]time.Time),
+	g := &gate{log: s.log, metrics: s.metrics, limits: s.conf.Limits, all: newPace(s.conf.Limits.Rate), barred: s.conf.Verify != nil, out: make(map[uint64]time.Time), tell: s.tell,
 		outage: func() bool { return s.outage.Load() != nil }}
 	for e := range g.paces {
 		g.paces[e] = newPace(s.conf.Limits.EndpointRate)
@@ -340,8 +341,8 @@ func (g *gate) report() {
 
 // after sends a message to the gate itself, later.
 func (g *gate) after(c actor.Context, d time.Duration, m any) *time.Timer {
-	self, root := c.Self(), c.ActorSystem().Root
-	return time.AfterFunc(d, func() { root.Send(self, m) })
+	self := c.Self()
+	return time.AfterFunc(d, func() { g.tell(self, m) })
 }
 
 func latest(a, b time.Time) time.Time {

@@ -63,6 +63,7 @@ func inGate(t *testing.T, limits Limits, test func(*gateRig)) {
 		r.gate.outage = r.outage.Load
 		r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return s.log }),
 			actor.WithDeadLetterThrottleInterval(time.Millisecond))
+		s.actors = r.system
 		r.pid = r.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return counted{r.gate, r} }, actor.WithMailbox(newMailbox)))
 		r.client = r.system.Root.Spawn(actor.PropsFromFunc(r.receive, actor.WithMailbox(newMailbox)))
 		test(r)

@@ -5,8 +5,9 @@ import "github.com/asynkron/protoactor-go/actor"
 // group is an actor that runs a function over whatever queued while it ran last: group
 // commit without a linger. Idle, an item goes at once; loaded, groups form themselves.
 type group[T any] struct {
-	most  int         // items in one run
-	work  func([]T)   // answers every item itself; runs on a goroutine of its own, one at a time
+	most  int       // items in one run
+	work  func([]T) // answers every item itself; runs on a goroutine of its own, one at a time
+	tell  func(to *actor.PID, message any)
 	depth func(n int) // told how many items wait, after each message
 
 	queue   []T
@@ -38,9 +39,9 @@ func (g *group[T]) Receive(c actor.Context) {
 			g.queue = nil
 		}
 		g.busy = true
-		self, root := c.Self(), c.ActorSystem().Root
+		self := c.Self()
 		go func() {
-			defer root.Send(self, worked{})
+			defer g.tell(self, worked{})
 			g.work(items)
 		}()
 	}

@@ -26,6 +26,7 @@ func TestAGroupRunsOneAtATimeAndTakesWhatQueuedInOrder(t *testing.T) {
 		deepest := 0
 		g.depth = func(n int) { deepest = max(deepest, n) }
 		system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+		g.tell = func(to *actor.PID, message any) { system.Root.Send(to, message) }
 		pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return g }, actor.WithMailbox(newMailbox)))
 		idle := func() time.Duration {
 			began, done := time.Now(), make(chan struct{})

@@ -109,7 +109,7 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 				continue
 			}
 			i.sys.metrics.events.WithLabelValues("foreign").Inc()
-			i.sys.glance(c.ActorSystem().Root, glance{stripeID: e.Object})
+			i.sys.glance(c.Send, glance{stripeID: e.Object})
 		}
 		c.Send(i.sys.handler, handled{e.ID})
 	}
@@ -117,12 +117,11 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 		return
 	}
 	// The rows are read off the actor: most events come after the answer and need nothing more.
-	sys, root := i.sys, c.ActorSystem().Root
-	go sys.sort(root, ids, hints)
+	go i.sys.sort(ids, hints)
 }
 
 // sort tells hints to the actors of those transfers whose rows are open, or contradict them.
-func (s *System) sort(root *actor.RootContext, ids []ledger.ID, hints map[ledger.ID][]hint) {
+func (s *System) sort(ids []ledger.ID, hints map[ledger.ID][]hint) {
 	var records []ledger.Record
 	err := s.query(func(ctx context.Context) (err error) {
 		records, err = s.conf.Store.Load(ctx, ids)
@@ -140,24 +139,28 @@ func (s *System) sort(root *actor.RootContext, ids []ledger.ID, hints map[ledger
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
 		for n, h := range hints[t.ID] {
 			if t.StripeID != "" && h.reversed > asked(t) {
-				s.glance(root, glance{t.ID, t.StripeID})
+				s.glance(s.tell, glance{t.ID, t.StripeID})
 			}
 			switch {
 			case n > 0 || !open && !denied: // one read serves all
 				s.metrics.events.WithLabelValues("known").Inc()
-				root.Send(s.handler, handled{h.event})
+				s.tell(s.handler, handled{h.event})
 			default:
 				s.metrics.events.WithLabelValues("evidence").Inc()
-				root.Send(s.shard(t.ID), deliver{t.ID, h})
+				s.tell(s.shard(t.ID), deliver{t.ID, h})
 			}
 		}
 		delete(hints, t.ID)
 	}
-	for id, list := range hints {
+	for _, id := range ids { // in order: a simulation repeats it
+		list, left := hints[id]
+		if !left {
+			continue
+		}
 		s.alarm("unknown_operation", "operation", id, "stripe_id", list[0].stripeID)
-		s.glance(root, glance{id, list[0].stripeID})
+		s.glance(s.tell, glance{id, list[0].stripeID})
 		for _, h := range list {
-			root.Send(s.handler, handled{h.event})
+			s.tell(s.handler, handled{h.event})
 		}
 	}
 }
@@ -233,7 +236,7 @@ func (s *System) keep(items []store) {
 			}
 		}
 		if len(news) > 0 {
-			s.actors.Root.Send(s.inbox, apply{news})
+			s.tell(s.inbox, apply{news})
 		}
 	} else if s.transient(err) {
 		s.missed.Store(true) // they may be stored all the same, and will then not be fresh when they come again
@@ -281,7 +284,7 @@ func (s *System) replay() {
 		case len(events) == 0:
 			return
 		}
-		s.actors.Root.Send(s.inbox, apply{events})
+		s.tell(s.inbox, apply{events})
 		after = events[len(events)-1].ID
 	}
 }

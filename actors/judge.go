@@ -134,7 +134,7 @@ func (w *walker) nudge(t *ledger.Transfer, e audit.Evidence) {
 	if e.Operation != t.ID {
 		at = t.StripeID
 	}
-	w.root.Send(w.sys.shard(t.ID), deliver{t.ID, hint{stripeID: at}})
+	w.sys.tell(w.sys.shard(t.ID), deliver{t.ID, hint{stripeID: at}})
 }
 
 // settledAt is when the operation that has a Stripe ID came to where it is.

@@ -86,7 +86,7 @@ func (t *transfer) read(c actor.Context) {
 		since = op.FirstSentAt
 	}
 	q := stripe.Query{Operation: x.ID, Destination: x.Destination, Group: x.Group(), Since: since.Add(-t.sys.conf.Policy.Windows.Skew)}
-	self, root, sys := c.Self(), c.ActorSystem().Root, t.sys
+	self, sys := c.Self(), t.sys
 	go func() {
 		began := time.Now()
 		defer func() {
@@ -94,8 +94,8 @@ func (t *transfer) read(c actor.Context) {
 				sys.bug("read", bug)
 				m.err = fmt.Errorf("read: %v", bug)
 			}
-			root.Send(sys.gate, released(no, reads, m.err))
-			root.Send(self, m)
+			sys.tell(sys.gate, released(no, reads, m.err))
+			sys.tell(self, m)
 		}()
 		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
 		defer cancel()
@@ -198,9 +198,9 @@ func (t *transfer) unread(c actor.Context, l *look, err error) {
 	case l.hint != nil && !errors.Is(err, errStopping): // nobody else may ever look: a parked transfer's actor is about to rest
 		h := *l.hint
 		h.tries++
-		root, to, id := c.ActorSystem().Root, t.sys.shard(t.id), t.id
+		sys, id := t.sys, t.id
 		wait := t.sys.conf.Policy.Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
-		time.AfterFunc(wait, func() { root.Send(to, deliver{id, h}) })
+		time.AfterFunc(wait, func() { sys.tell(sys.shard(id), deliver{id, h}) })
 	case l.order != nil:
 		t.refuse(l.order, fmt.Errorf("%w: Stripe could not be read: %v", ledger.ErrUnavailable, err))
 	}

@@ -179,7 +179,7 @@ func (r *reconciler) begin(c actor.Context) {
 
 // work starts the goroutine of a walk, or of glances alone.
 func (r *reconciler) work(c actor.Context, do func(*walker) walkEnded) {
-	w := &walker{sys: r.sys, owner: r.owner, inc: r.sys.incarnations.Add(1), permits: make(chan uint64, 1), self: c.Self(), root: c.ActorSystem().Root}
+	w := &walker{sys: r.sys, owner: r.owner, inc: r.sys.incarnations.Add(1), permits: make(chan uint64, 1), self: c.Self()}
 	w.ctx, w.cancel = context.WithCancel(r.sys.calls)
 	r.walker = w
 	go func() {
@@ -189,7 +189,7 @@ func (r *reconciler) work(c actor.Context, do func(*walker) walkEnded) {
 				r.sys.bug("reconciler", bug)
 			}
 			m.walker = w
-			w.root.Send(w.self, m)
+			w.sys.tell(w.self, m)
 		}()
 		m = do(w)
 	}()
@@ -235,8 +235,8 @@ func (r *reconciler) arm(c actor.Context, d time.Duration) {
 	}
 	r.ticks++
 	r.next = time.Now().Add(d)
-	self, root, m := c.Self(), c.ActorSystem().Root, walkDue{r.ticks}
-	r.timer = time.AfterFunc(d, func() { root.Send(self, m) })
+	self, sys, m := c.Self(), r.sys, walkDue{r.ticks}
+	r.timer = time.AfterFunc(d, func() { sys.tell(self, m) })
 }
 
 func (r *reconciler) disarm() {
@@ -296,10 +296,10 @@ func (r *reconciler) doing() string {
 }
 
 // glance asks the reconciler for a look at what an event says others did.
-func (s *System) glance(root *actor.RootContext, g glance) {
+func (s *System) glance(send func(*actor.PID, any), g glance) {
 	stranger := g.operation == (ledger.ID{})
 	if s.conf.Reconcile.Interval > 0 && !(stranger && s.conf.Reconcile.IgnoreForeign) {
-		root.Send(s.reconciler, g)
+		send(s.reconciler, g)
 	}
 }
 
@@ -328,7 +328,7 @@ func (s *System) Reconcile(ctx context.Context, by ledger.By) (audit.Status, err
 		return before, nil
 	}
 	told := make(chan string, 1)
-	s.actors.Root.Send(s.reconciler, walkTold{told})
+	s.tell(s.reconciler, walkTold{told})
 	if _, err := hear(ctx, s, told); err != nil {
 		return before, err
 	}
@@ -343,7 +343,7 @@ func (s *System) Reconcile(ctx context.Context, by ledger.By) (audit.Status, err
 // Reconciler tells what the reconciler is doing.
 func (s *System) Reconciler(ctx context.Context) (audit.Status, error) {
 	reply := make(chan audit.Status, 1)
-	s.actors.Root.Send(s.reconciler, walkStatus{reply})
+	s.tell(s.reconciler, walkStatus{reply})
 	status, err := hear(ctx, s, reply)
 	if err != nil {
 		return status, err
@@ -382,7 +382,7 @@ func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by l
 	if err := s.conf.Store.MarkApplied(ctx, id, by); err != nil {
 		return f, s.unavailable(err)
 	}
-	s.actors.Root.Send(s.reconciler, glance{f.Transfer, f.Object}) // it clears what is mended
+	s.tell(s.reconciler, glance{f.Transfer, f.Object}) // it clears what is mended
 	f, err = s.conf.Store.Finding(ctx, id)
 	return f, s.unavailable(err)
 }

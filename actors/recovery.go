@@ -27,11 +27,11 @@ func (s *System) recover() {
 			continue
 		}
 		if !s.recovering.Swap(true) {
-			s.actors.Root.Send(s.reconciler, recoveryBegun{})
+			s.tell(s.reconciler, recoveryBegun{})
 		}
 		for i := range page {
 			id := page[i].Transfer.ID
-			s.actors.Root.Send(s.shard(id), spawn{known{loaded{record: &page[i], at: at}}})
+			s.tell(s.shard(id), spawn{known{loaded{record: &page[i], at: at}}})
 		}
 		if found += len(page); len(page) < recoveryPage {
 			break
@@ -61,7 +61,7 @@ func (s *System) sweep() {
 			return
 		}
 		for _, id := range ids {
-			s.actors.Root.Send(s.shard(id), ensure{id: id})
+			s.tell(s.shard(id), ensure{id: id})
 		}
 		if len(ids) < recoveryPage {
 			return

@@ -142,9 +142,9 @@ func (s *shard) ensure(c actor.Context, m ensure) {
 		return
 	}
 	if !m.again {
-		self, root := c.Self(), c.ActorSystem().Root
+		self, sys := c.Self(), s.sys
 		m.again = true
-		time.AfterFunc(sweepDoubt, func() { root.Send(self, m) })
+		time.AfterFunc(sweepDoubt, func() { sys.tell(self, m) })
 		return
 	}
 	if pid := s.spawn(c, m.id); pid != nil {

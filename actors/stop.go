@@ -56,31 +56,24 @@ func (s *System) stop(ctx context.Context) (cut error) {
 		return nil
 	}
 	drained, halted := make(chan struct{}), make(chan struct{})
-	s.actors.Root.Send(s.reconciler, halt{halted}) // a walk goes on at the next start
-	s.actors.Root.Send(s.gate, gateClose{drained})
+	s.tell(s.reconciler, halt{halted}) // a walk goes on at the next start
+	s.tell(s.gate, gateClose{drained})
 	for _, done := range []<-chan struct{}{drained, s.settled} {
-		select {
-		case <-done:
-		case <-ctx.Done():
+		if err := within(ctx, done); err != nil {
 			s.mu.Lock()
 			n := s.sending
 			s.mu.Unlock()
-			cut = fmt.Errorf("%d calls were cut off; they are unresolved to the next start: %w", n, ctx.Err())
+			cut = fmt.Errorf("%d calls were cut off; they are unresolved to the next start: %w", n, err)
 		}
 	}
 	s.cutCalls()
-	select {
-	case <-halted:
-	case <-ctx.Done():
-	}
+	_ = within(ctx, halted) // a walk that was cut off is taken up like one whose process died
 	if cut == nil {
 		for _, pid := range []*actor.PID{s.writer, s.keeper, s.handler} {
 			done := make(chan struct{})
-			s.actors.Root.Send(pid, flush{done})
-			select {
-			case <-done:
-			case <-ctx.Done():
-				cut = fmt.Errorf("the ledger's writer did not finish: %w", ctx.Err())
+			s.tell(pid, flush{done})
+			if err := within(ctx, done); err != nil {
+				cut = fmt.Errorf("the ledger's writer did not finish: %w", err)
 			}
 		}
 	}
@@ -88,6 +81,21 @@ func (s *System) stop(ctx context.Context) (cut error) {
 	s.stopTree()
 	s.actors.Shutdown()
 	return cut
+}
+
+// within waits for done. What is done already counts also when ctx has ended.
+func within(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // stopTree stops the tree and waits for it. The library's own StopFuture gives up after 10 s.

@@ -73,6 +73,9 @@ type Config struct {
 
 	NewID      func() ledger.ID // default: a UUIDv7
 	Dispatcher actor.Dispatcher // default: a goroutine per mailbox run
+	// Turn, if set, is called before each message that a goroutine or a timer sends, and may block:
+	// a simulation lets one go on at a time. (Actors send from their mailbox runs: see Dispatcher.)
+	Turn func(to string, message any)
 }
 
 // System is the tree of actors, and the way into it for package http and the command.
@@ -179,7 +182,7 @@ func (s *System) verify() {
 		cancel()
 		switch {
 		case err == nil:
-			s.actors.Root.Send(s.gate, gateOpen{})
+			s.tell(s.gate, gateOpen{})
 			return
 		case s.closing.Load():
 			return // the stop may have cut it off
@@ -231,11 +234,11 @@ func (r *trunk) Receive(c actor.Context) {
 		return pid
 	}
 	s.writer = name("writer", func() actor.Actor {
-		return &group[commit]{most: writerMost, work: s.write, depth: func(n int) { s.metrics.writerDepth.Set(float64(n)) }}
+		return &group[commit]{most: writerMost, work: s.write, tell: s.tell, depth: func(n int) { s.metrics.writerDepth.Set(float64(n)) }}
 	})
-	s.reader = name("reader", func() actor.Actor { return &group[load]{most: readerMost, work: s.read} })
-	s.keeper = name("keeper", func() actor.Actor { return &group[store]{most: storeMost, work: s.keep} })
-	s.handler = name("handler", func() actor.Actor { return &group[handled]{most: 1000, work: s.mark} })
+	s.reader = name("reader", func() actor.Actor { return &group[load]{most: readerMost, work: s.read, tell: s.tell} })
+	s.keeper = name("keeper", func() actor.Actor { return &group[store]{most: storeMost, work: s.keep, tell: s.tell} })
+	s.handler = name("handler", func() actor.Actor { return &group[handled]{most: 1000, work: s.mark, tell: s.tell} })
 	s.gate = name("gate", func() actor.Actor { return newGate(s) })
 	s.inbox = name("inbox", func() actor.Actor {
 		return &inbox{sys: s, awaited: make(map[condition]*waiting), happens: make(map[condition]time.Time)}
@@ -287,6 +290,14 @@ func (r restart) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child
 
 // shard returns the shard of a transfer. UUIDv7 ends in random bits.
 func (s *System) shard(id ledger.ID) *actor.PID { return s.shards[id[15]%shardCount] }
+
+// tell sends a message from outside of the actors: from a goroutine, or a timer.
+func (s *System) tell(to *actor.PID, message any) {
+	if s.conf.Turn != nil {
+		s.conf.Turn(to.Id, message)
+	}
+	s.actors.Root.Send(to, message)
+}
 
 // quiet drops the library's line for each panic: panics are this package's control flow, and
 // counted where they are handled.

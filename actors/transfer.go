@@ -180,8 +180,8 @@ func (t *transfer) recall(c actor.Context) {
 		return
 	}
 	t.w.loading, t.w.have = true, false
-	self, root, inc := c.Self(), c.ActorSystem().Root, t.inc
-	c.Send(t.sys.reader, load{t.id, func(l loaded) { root.Send(self, loadedFor{inc, l}) }})
+	self, sys, inc := c.Self(), t.sys, t.inc
+	c.Send(t.sys.reader, load{t.id, func(l loaded) { sys.tell(self, loadedFor{inc, l}) }})
 }
 
 // learn takes in what the ledger says.
@@ -310,9 +310,9 @@ func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
 		since := w.at.Add(w.record.Digest.Last.Sub(w.record.ReadAt))
 		c.Send(t.sys.inbox, await{conditionOf(step.Awaits, w.record.Transfer.Destination), c.Self(), since})
 	}
-	self, root, m := c.Self(), c.ActorSystem().Root, due{t.inc}
+	self, sys, m := c.Self(), t.sys, due{t.inc}
 	t.until = time.Now().Add(d)
-	t.timer = time.AfterFunc(d, func() { root.Send(self, m) })
+	t.timer = time.AfterFunc(d, func() { sys.tell(self, m) })
 	t.w = nil
 }
 
@@ -340,8 +340,8 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then
 	}
 	w := t.w
 	w.committing, w.then = true, then
-	self, root, inc := c.Self(), c.ActorSystem().Root, t.inc
-	c.Send(t.sys.writer, commit{changes: []ledger.Change{change}, done: func(r committed) { root.Send(self, committedFor{inc, r}) }})
+	self, sys, inc := c.Self(), t.sys, t.inc
+	c.Send(t.sys.writer, commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, committedFor{inc, r}) }})
 }
 
 // settle takes in what became of a commit.

@@ -20,7 +20,6 @@ type walker struct {
 	sys     *System
 	owner   ledger.ID
 	self    *actor.PID // the reconciler
-	root    *actor.RootContext
 	inc     uint64
 	permits chan uint64
 	ctx     context.Context
@@ -360,7 +359,7 @@ func (w *walker) read(tries int, call func(context.Context) (calls int, err erro
 			if err != nil {
 				return err
 			}
-			w.root.Send(w.sys.gate, release{no: no, unused: true})
+			w.sys.tell(w.sys.gate, release{no: no, unused: true})
 		}
 		no, err := w.permit()
 		if err != nil {
@@ -396,14 +395,14 @@ func (w *walker) call(no uint64, call func(context.Context) (int, error)) (calls
 		w.at.Reads += n
 		w.sys.metrics.walkReads.Add(float64(n))
 		w.sys.metrics.stripeSeconds.WithLabelValues(walks.String()).Observe(time.Since(began).Seconds())
-		w.root.Send(w.sys.gate, released(no, walks, err))
+		w.sys.tell(w.sys.gate, released(no, walks, err))
 	}()
 	return call(ctx)
 }
 
 // permit waits for the gate.
 func (w *walker) permit() (no uint64, err error) {
-	w.root.Send(w.sys.gate, ask{endpoint: walks, from: w.self, inc: w.inc})
+	w.sys.tell(w.sys.gate, ask{endpoint: walks, from: w.self, inc: w.inc})
 	select {
 	case no = <-w.permits:
 		return no, nil
