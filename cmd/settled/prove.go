@@ -27,6 +27,7 @@ type proveCommand struct {
 	Most      int           `default:"3" help:"End after so many worlds that break an invariant."`
 	Shrink    time.Duration `default:"1m" help:"How long to look for the smallest world in which the same invariant breaks."`
 	Trace     bool          `help:"Print every step of the first world, and try no other."`
+	Hashes    bool          `help:"Print the hash of each world's trace: the same seed gives the same, in every build."`
 	Worker    bool          `hidden:""`
 	flags
 }
@@ -203,6 +204,10 @@ func (c proveCommand) count(out io.Writer, all *tally, o outcome, show *liveLine
 	}
 	for f, n := range o.Faults {
 		all.faults[f] += n
+	}
+	if c.Hashes {
+		show.clear()
+		fmt.Fprintf(out, "seed %d: trace %016x of %d steps\n", o.Seed, o.Hash, o.Steps)
 	}
 	if len(o.Violations) > 0 {
 		all.failed++

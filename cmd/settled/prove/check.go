@@ -121,15 +121,17 @@ func (w *world) events(ctx context.Context) {
 
 // again starts every daemon anew, and wants nothing to change.
 func (w *world) again() {
+	w.turn("all is at rest")
 	before, posts := w.versions(), w.posts
 	for _, n := range w.live() {
-		w.driver.park(context.Background(), "restart "+n.name)
+		w.turn("restart " + n.name)
 		n.stop()
 		if _, err := w.start(n.slot); err != nil {
 			w.breaks(19, "a daemon does not start again: %v", err)
 		}
 	}
 	time.Sleep(3 * time.Hour)
+	w.turn("all is at rest again")
 	if after := w.versions(); after != before || w.posts != posts {
 		w.breaks(19, "a restart changed the ledger: %s, and was %s; %d calls were made", after, before, w.posts-posts)
 	}

@@ -71,7 +71,7 @@ func (w *world) meddle() {
 	for i, m := range w.plan.meddling {
 		w.background(func() {
 			time.Sleep(m.at)
-			w.driver.park(context.Background(), fmt.Sprintf("dashboard %d", i))
+			w.turn(fmt.Sprintf("dashboard %d", i))
 			if m.amount > 0 {
 				w.atStripe("POST", "/_sim/transfer", map[string]any{"destination": m.order.Destination, "amount": m.amount, "currency": "eur"})
 				w.foreign++
@@ -116,6 +116,7 @@ func (w *world) reconcile() {
 		}
 		w.ask("operator walks", "POST", "/v1/actors/reconciler/messages", fmt.Sprintf("walk-%d-%d", w.seed, n), map[string]any{"type": "run", "reason": "somebody wants to know"})
 		for asked := time.Now(); ; time.Sleep(10 * time.Minute) {
+			w.turn("somebody waits for the walk")
 			_, ended, err := w.db.Walks(ctx)
 			if err == nil && ended.No > before.No {
 				w.walks = ended.No

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,10 +15,15 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// driver decides what happens next. Whatever may happen — an actor's mailbox runs, a statement
-// reaches the database, a request reaches Stripe or its answer the daemon — waits as a step,
-// and the seed picks one. One step runs at a time until everything is still again, so that Go's
-// scheduler has nothing to decide, and the same seed gives the same run.
+// driver decides what happens next. Whatever may happen — an actor's mailbox runs, a goroutine or
+// a timer sends a message, a statement reaches the database, a request reaches Stripe or its
+// answer the daemon — waits as a step, and the seed picks one. One step runs at a time until
+// everything is still again, so that Go's scheduler has nothing to decide, and the same seed gives
+// the same run.
+//
+// Steps that come while one runs, or at one moment of time, come in any order. They are sorted by
+// name, and those of one name by what they carry. Neither depends on addresses: another build
+// gives the same run.
 type driver struct {
 	mu    sync.Mutex
 	ready []step // sorted: goroutines that woke at one instant come in any order
@@ -29,6 +33,7 @@ type driver struct {
 	order *rand.Rand
 	began time.Time
 	steps int
+	alike []string // steps that came at once and that nothing tells apart
 	hash  uint64
 	lines []string // the trace, when it is kept
 	keep  bool
@@ -36,9 +41,24 @@ type driver struct {
 
 // step is one thing that may happen.
 type step struct {
-	name string
-	way  uint64 // on which the program came here, for steps of one name
-	run  func()
+	name  string
+	about any // what it carries, for steps of one name
+	run   func()
+
+	came int       // in the turn of which step
+	at   time.Time // and when
+}
+
+// compare orders steps. What is equal in all is told apart by who came first; compare says 0
+// only when that is up to Go's scheduler.
+func compare(a, b step) int {
+	if c := strings.Compare(a.name, b.name); c != 0 {
+		return c
+	}
+	if c := strings.Compare(content(a.about), content(b.about)); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.came, b.came), a.at.Compare(b.at))
 }
 
 func newDriver(seed uint64, keep bool) *driver {
@@ -47,10 +67,13 @@ func newDriver(seed uint64, keep bool) *driver {
 
 // offer adds a step. It never blocks.
 func (d *driver) offer(s step) {
+	s.at = time.Now()
 	d.mu.Lock()
-	at, _ := slices.BinarySearchFunc(d.ready, s, func(a, b step) int {
-		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.way, b.way), -1) // behind its like
-	})
+	s.came = d.steps
+	at, alike := slices.BinarySearchFunc(d.ready, s, compare)
+	if alike {
+		d.alike = append(d.alike, s.name)
+	}
 	d.ready = slices.Insert(d.ready, at, s)
 	d.mu.Unlock()
 	d.nudge()
@@ -64,26 +87,15 @@ func (d *driver) nudge() {
 }
 
 // park waits until the driver lets the caller go on, or ctx ends.
-func (d *driver) park(ctx context.Context, name string) error {
+func (d *driver) park(ctx context.Context, name string, about ...any) error {
 	on := make(chan struct{})
-	d.offer(step{name, way(), func() { close(on) }})
+	d.offer(step{name: name, about: about, run: func() { close(on) }})
 	select {
 	case <-on:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// way identifies the calls that led to park. Two goroutines may ask for the same at one instant,
-// a person's request and an actor; they come by different ways.
-func way() uint64 {
-	var calls [24]uintptr
-	h := uint64(14695981039346656037)
-	for _, pc := range calls[:runtime.Callers(3, calls[:])] {
-		h = (h ^ uint64(pc)) * 1099511628211
-	}
-	return h
 }
 
 // run lets steps happen until finish was called and none is left. While there is none, time passes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +54,7 @@ func (w *world) start(slot int) (*node, error) {
 		},
 		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
 		Reconcile: actors.Reconcile{Interval: w.plan.Walk, Rate: -1},
-		Metrics:   n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name},
+		Metrics:   n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name}, Turn: n.turn,
 	})
 	if err != nil {
 		return nil, err
@@ -73,6 +74,12 @@ func (w *world) start(slot int) (*node, error) {
 	w.nodes[slot] = n
 	w.every = append(w.every, n)
 	return n, nil
+}
+
+// turn lets one message at a time come from the daemon's goroutines and timers.
+func (n *node) turn(to string, message any) {
+	kind := strings.TrimPrefix(fmt.Sprintf("%T", message), "actors.")
+	n.w.driver.park(context.Background(), n.name+" "+strings.TrimPrefix(to, "settled/")+" is told "+kind, message)
 }
 
 // die ends the process as a power cut does. What is left of it in memory is swept up, without
@@ -127,7 +134,7 @@ func (n *node) gauge(name string) float64 {
 // revive starts the daemon of a slot again after a while.
 func (w *world) revive(slot int, after time.Duration) {
 	time.Sleep(after)
-	w.driver.park(context.Background(), fmt.Sprintf("start node%d", slot))
+	w.turn(fmt.Sprintf("start node%d", slot))
 	if _, err := w.start(slot); err != nil {
 		w.breaks(18, "a daemon does not start: %v", err)
 	}

@@ -39,11 +39,11 @@ func (w *world) ask(name, method, path, key string, body any) (status int, answe
 		header["Idempotency-Key"] = key
 	}
 	for {
-		w.driver.park(context.Background(), "platform "+name)
+		w.turn("platform " + name)
 		if n := w.anyNode("platform " + name); n != nil {
 			status, answer = n.call(n.admin, method, path, text, header)
 			// One commit answers many at once; from here on they go on one by one again.
-			w.driver.park(context.Background(), fmt.Sprintf("%s answered %d", name, status))
+			w.turn(fmt.Sprintf("%s answered %d", name, status))
 			lost := w.troubled() && w.strikes("answer lost", w.plan.LoseAnswer, name)
 			if status != 0 && status < 500 && status != 429 && !lost && !running(answer) {
 				return status, answer

@@ -13,8 +13,9 @@
 // and everything must come to its end, agree with Stripe to the cent, and stay as it is when
 // the daemons are started again.
 //
-// The same seed gives the same run, to the last step: nothing in a bubble of testing/synctest
-// runs beside the one step that the driver lets happen. (PostgreSQL, sockets and real processes
+// The same seed gives the same run, to the last step, in every build: nothing in a bubble of
+// testing/synctest runs beside the one step that the driver lets happen, and what may happen next
+// is told apart by names, never by addresses or by who came first. (PostgreSQL, sockets and real processes
 // cannot be in a bubble; the tests of cmd/settled are for them.)
 package prove
 
@@ -55,6 +56,7 @@ type Result struct {
 	Virtual    time.Duration
 	Hash       uint64   // of the trace
 	Trace      []string // when it was asked for
+	Alike      []string // steps that came at once and that nothing told apart: it was up to Go's scheduler which went first
 }
 
 // Run runs the world of a seed, in a bubble of its own. It fails no test: what was found is
@@ -99,7 +101,7 @@ func (w *world) result() Result {
 	return Result{
 		Seed: w.seed, Plan: w.plan.String(), Violations: w.Violations(), Transfers: transfers, Reversals: w.returned, States: w.rows,
 		Steps: w.driver.steps, Posts: w.posts, Kills: int(w.kills.Load()), Walks: int(w.walks), Outside: w.foreign + w.outside, Faults: faults, Virtual: time.Since(w.began),
-		Hash: w.driver.hash, Trace: w.driver.lines,
+		Hash: w.driver.hash, Trace: w.driver.lines, Alike: w.driver.alike,
 	}
 }
 

@@ -35,12 +35,18 @@ func defaults() Config {
 // What cannot be run again cannot be understood.
 func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 	conf := defaults()
-	conf.Transfers = 8
-	for seed := range uint64(4) {
+	worlds := uint64(16)
+	if testing.Short() {
+		worlds = 4
+	}
+	for seed := range worlds {
 		a := Run(t, conf, 100+seed, true)
 		previous := runtime.GOMAXPROCS(1 + int(seed)%2)
 		b := Run(t, conf, 100+seed, true)
 		runtime.GOMAXPROCS(previous)
+		for _, name := range a.Alike {
+			t.Errorf("seed %d: two steps are called %q, and came at once", 100+seed, name)
+		}
 		if a.Hash == b.Hash && a.Steps == b.Steps && a.Hash != 0 {
 			continue
 		}

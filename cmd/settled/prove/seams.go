@@ -30,11 +30,14 @@ func (n *node) at(ctx context.Context, what string, do func() error) error {
 	if n.dead.Load() {
 		return errDead
 	}
-	if w.troubled() && w.chance.hits(w.plan.Slow, "slow "+name) {
-		pause(ctx, w.chance.within(time.Minute, "how slow "+name))
-	}
 	if err := w.driver.park(ctx, name); err != nil {
 		return err
+	}
+	if w.troubled() && w.strikes("slow", w.plan.Slow, name) {
+		pause(ctx, w.chance.within(time.Minute, "how slow "+name))
+		if err := w.driver.park(ctx, name+" at last"); err != nil {
+			return err
+		}
 	}
 	if n.dead.Load() {
 		return errDead
@@ -325,7 +328,7 @@ func (w *world) deliver(id string, body []byte, signature string) (status int) {
 	if n := w.anyNode("event " + id); n != nil {
 		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{"Content-Type": "application/json", "Stripe-Signature": signature})
 	}
-	w.driver.park(context.Background(), fmt.Sprintf("event %s answered %d", id, status))
+	w.turn(fmt.Sprintf("event %s answered %d", id, status))
 	if status == 200 {
 		w.acknowledged(id)
 	}

@@ -147,6 +147,10 @@ func (c *chance) bits() uint64 {
 	return uint64(c.unit("bits")*(1<<32))<<32 | uint64(c.unit("bits")*(1<<32))
 }
 
+// turn waits until the driver lets somebody outside of the daemons go on: what they read then
+// nothing else changes at the same time.
+func (w *world) turn(name string) { w.driver.park(context.Background(), name) }
+
 // background does something beside the daemons; the world ends after it.
 func (w *world) background(do func()) { w.parts.Go(do) }
 
@@ -219,7 +223,7 @@ func (w *world) story() {
 	w.meddle()
 	w.misfortunes()
 	time.Sleep(w.plan.Troubled)
-	w.driver.note("faults end")
+	w.turn("faults end")
 	w.calm.Store(true)
 	w.sim.SetFaults(stripesim.None)
 	w.parts.Wait()
@@ -237,8 +241,9 @@ func (w *world) misfortunes() {
 		at := w.chance.within(w.plan.Troubled, fmt.Sprintf("%s %d", kind, i))
 		w.background(func() {
 			time.Sleep(at)
+			w.turn(fmt.Sprintf("%s %d", kind, i))
 			if n := w.anyNode(kind); n != nil {
-				w.driver.park(context.Background(), kind+" "+n.name)
+				w.driver.note(kind + " " + n.name)
 				do(n)
 			}
 		})
@@ -265,6 +270,7 @@ const patience = 30 * 24 * time.Hour
 func (w *world) settle() {
 	ctx := context.Background()
 	for began := time.Now(); ; time.Sleep(30 * time.Minute) {
+		w.turn("somebody looks")
 		w.operate()
 		left, err := w.left(ctx)
 		switch {
@@ -284,7 +290,8 @@ func (w *world) settle() {
 // that another daemon brought to its end it may be waiting for QUIET.
 func (w *world) rest() {
 	time.Sleep(time.Minute) // who has just answered is still putting things away
-	for began := time.Now(); time.Since(began) < 3*w.conf.Policy.Windows.Quiet && w.actors() > 0; {
+	w.turn("somebody counts the actors")
+	for began := time.Now(); time.Since(began) < 3*w.conf.Policy.Windows.Quiet && w.actors() > 0; w.turn("somebody counts the actors") {
 		time.Sleep(time.Hour)
 	}
 }
@@ -348,7 +355,7 @@ func eventID(body []byte) string {
 // close ends the daemons and the simulator.
 func (w *world) close() {
 	for _, n := range w.live() {
-		w.driver.park(context.Background(), "end "+n.name)
+		w.turn("end " + n.name)
 		n.stop()
 	}
 	w.parts.Wait()
