@@ -27,10 +27,13 @@ func TestBothDialectsHaveTheSameMigrations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for n, f := range files {
-			if !strings.HasPrefix(f.Name(), fmt.Sprintf("%04d_", n+1)) || !strings.HasSuffix(f.Name(), suffix) {
-				t.Errorf("%s/%s is not number %d, or not %s", dialect, f.Name(), n+1, suffix)
+		last := 0
+		for _, f := range files { // numbers rise; branches that were written side by side leave gaps
+			var n int
+			if _, err := fmt.Sscanf(f.Name(), "%04d_", &n); err != nil || n <= last || !strings.HasSuffix(f.Name(), suffix) {
+				t.Errorf("%s/%s has no number above %d, or is not %s", dialect, f.Name(), last, suffix)
 			}
+			last = n
 		}
 		dump, err := Dump(dialect)
 		if err != nil || !strings.Contains(dump, "CREATE TABLE transfers") || !strings.Contains(dump, "-- migration "+names[i][0]) {

@@ -3,6 +3,7 @@ package db
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -166,6 +167,7 @@ type answerRow struct {
 	RequestID  string `bun:"request_id,nullzero"`
 	Replayed   bool   `bun:"replayed,nullzero"`
 	Alert      bool   `bun:"alert,nullzero"`
+	RetryAfter int64  `bun:"retry_after,nullzero"`
 }
 
 // historyRow is one step.
@@ -204,6 +206,7 @@ func toHistoryRow(h *ledger.History) historyRow {
 			Row: a.Row, Verdict: a.Verdict.String(), Reaction: a.Reaction.String(), Scope: int64(a.Scope),
 			StripeID: a.StripeID, HTTPStatus: int64(a.HTTPStatus), Code: a.Code, Param: a.Param,
 			Message: a.Message, RequestID: a.RequestID, Replayed: a.Replayed, Alert: a.Alert,
+			RetryAfter: int64(a.RetryAfter),
 		}
 	}
 	return r
@@ -236,6 +239,7 @@ func (r *historyRow) history() (ledger.History, error) {
 		Row: a.Row, Verdict: verdict, Reaction: reaction, Scope: ledger.Scope(a.Scope),
 		StripeID: a.StripeID, HTTPStatus: int(a.HTTPStatus), Code: a.Code, Param: a.Param,
 		Message: a.Message, RequestID: a.RequestID, Replayed: a.Replayed, Alert: a.Alert,
+		RetryAfter: time.Duration(a.RetryAfter),
 	}
 	return h, nil
 }

@@ -54,6 +54,10 @@ func (h *History) link(prev string, postings []Posting) string {
 	str(a.RequestID)
 	flag(a.Replayed)
 	flag(a.Alert)
+	if a.RetryAfter != 0 { // rows that were written before it was known have none
+		str("retry_after")
+		num(int64(a.RetryAfter))
+	}
 	text = append(text, h.By.Message[:]...)
 	str(h.By.Principal)
 	str(h.By.Reason)

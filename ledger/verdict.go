@@ -1,6 +1,9 @@
 package ledger
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Verdict is what one answer of Stripe means for the money of the attempt it answers,
 // taken alone: whether earlier sends of the same key are still open is weighed later, by
@@ -87,6 +90,8 @@ type Answer struct {
 	RequestID  string // Stripe's Request-Id
 	Replayed   bool   // Idempotent-Replayed: the stored answer of the key's first execution
 	Alert      bool   // not modelled, or a bug of ours: somebody should look
+
+	RetryAfter time.Duration // how long Stripe asks to wait; 0: it does not say
 }
 
 // ServerError reports an answer after which Stripe may still roll the effect forward

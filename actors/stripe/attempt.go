@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -32,11 +33,13 @@ type attempt struct {
 	connected     atomic.Bool
 	refusedAtConn atomic.Bool
 	refusal       atomic.Pointer[error] // what fresh said when it refused
+	conn          atomic.Pointer[net.Conn]
 
-	status int // 0: no answer
-	header http.Header
-	body   []byte
-	cut    error // why the body could not be read to its end
+	status  int // 0: no answer
+	header  http.Header
+	body    []byte
+	cut     error // why the body could not be read to its end
+	strayed bool  // the answer is to another request
 }
 
 // The gate's positions.
@@ -54,6 +57,7 @@ var (
 	errNoAttempt = errors.New("a request outside of an attempt is refused")
 	errSwitched  = errors.New("the answer would switch protocols")
 	errTooLarge  = errors.New("the answer's body is too large")
+	errStray     = errors.New("the answer is to a request with another idempotency key; its connection was closed")
 )
 
 // ask asks fresh once more. It may run in the goroutine that dials, even after the call has
@@ -71,6 +75,7 @@ func (a *attempt) ask() error {
 
 // gotConn runs when a connection was got, in the goroutine that is about to write to it.
 func (a *attempt) gotConn(got httptrace.GotConnInfo) {
+	a.conn.Store(&got.Conn)
 	if a.ask() == nil {
 		a.connected.Store(true)
 		return
@@ -100,6 +105,28 @@ func (a *attempt) seal() bool {
 // unsent reports, after the call has failed, that the request provably never left.
 func (a *attempt) unsent() bool {
 	return a.seal() && (a.refusedAtConn.Load() || !a.connected.Load())
+}
+
+// belongs reports that the answer is to the request that was sent. Stripe echoes the key of
+// nearly every POST (W): an echo that is another key was meant for another request, and the
+// connection that brought it is out of step. No echo at all says nothing.
+func belongs(sent, answered http.Header) bool {
+	key := sent.Get("Idempotency-Key")
+	for _, echo := range answered.Values("Idempotency-Key") {
+		if echo = strings.TrimSpace(echo); echo != "" && echo != key {
+			return false
+		}
+	}
+	return true
+}
+
+// hangUp closes the connection, so that no later request gets what is still to come on it.
+// HTTP/2 carries other calls on the same one. They end without an answer, and so unknown, which
+// is right: a peer that mixes up two answers may have mixed up theirs.
+func (a *attempt) hangUp() {
+	if conn := a.conn.Load(); conn != nil {
+		_ = (*conn).Close() // it fails on a closed one, which is what is wanted
+	}
 }
 
 // dress returns the request as it is really sent: watched, with a known length, and without

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	sdk "github.com/stripe/stripe-go/v76"
 
@@ -32,6 +34,9 @@ type outcome struct {
 	message   string
 	requestID string
 	replayed  bool
+
+	again      bool          // Stripe-Should-Retry: true
+	retryAfter time.Duration // Retry-After
 }
 
 // observe reduces an attempt and the SDK's word about it. The object's shape, once it could be
@@ -48,8 +53,15 @@ func (c *Client) observe(ctx context.Context, a *attempt, kind ledger.Kind, err 
 	}
 
 	o.requestID = c.key.clean(a.header.Get("Request-Id"), wordMax)
+	if a.strayed {
+		o.shape = stray
+		o.message = c.key.clean(fmt.Sprintf("status %d: %v", a.status, a.cut), messageMax)
+		return o
+	}
 	o.limit = a.header.Get("Stripe-Rate-Limited-Reason")
 	o.replayed = strings.EqualFold(a.header.Get("Idempotent-Replayed"), "true")
+	o.again = strings.EqualFold(a.header.Get("Stripe-Should-Retry"), "true")
+	o.retryAfter = retryAfter(a.header)
 
 	var refusal *sdk.Error
 	switch isSDK := errors.As(err, &refusal); {
@@ -59,7 +71,7 @@ func (c *Client) observe(ctx context.Context, a *attempt, kind ledger.Kind, err 
 			o.shape = garbled
 			o.code, o.message = c.failure(ctx, a, err)
 		}
-	case isSDK && refusal.Type != "" && a.status >= 400 && a.status < 600:
+	case isSDK && a.status >= 400 && a.status < 600 && slices.Contains(stripeTypes, refusal.Type) && signed(a.header):
 		o.shape = refused
 		o.typ = refusal.Type
 		o.code = c.key.clean(string(refusal.Code), wordMax)
@@ -75,6 +87,14 @@ func (c *Client) observe(ctx context.Context, a *attempt, kind ledger.Kind, err 
 	}
 	return o
 }
+
+// stripeTypes lists the types of Stripe's errors, those of older versions included. An error of
+// another type is somebody else's: gateways answer JSON of the same form.
+var stripeTypes = []sdk.ErrorType{sdk.ErrorTypeAPI, sdk.ErrorTypeCard, sdk.ErrorTypeIdempotency, sdk.ErrorTypeInvalidRequest,
+	"rate_limit_error", "authentication_error", "permission_error", "api_connection_error"}
+
+// signed reports an answer that names its request, as every one of Stripe's does (W).
+func signed(h http.Header) bool { return strings.TrimSpace(h.Get("Request-Id")) != "" }
 
 // bodySample is how much of a page that is not Stripe's goes into a message, in bytes.
 const bodySample = 200

@@ -35,6 +35,8 @@ type ReadError struct {
 	HTTPStatus int          // 0 when no answer came
 	Code       string       // Stripe's error code, or a short word
 	Err        error        // what for, and why
+
+	RetryAfter time.Duration // how long Stripe asks to wait
 }
 
 func (e *ReadError) Error() string { return e.Err.Error() }
@@ -259,6 +261,10 @@ func (c *Client) get(ctx context.Context, path string, query *form.Values, what 
 		return c.backend.CallRaw(http.MethodGet, path, c.key.reveal(), query, &sdk.Params{Context: ctx}, into)
 	})
 	if err == nil && a.status >= 200 && a.status < 300 {
+		if !signed(a.header) && !c.lenient { // a gateway's empty list would prove absence
+			return &ReadError{Scope: ledger.ScopeDown, HTTPStatus: a.status, Code: "not_stripe",
+				Err: &cause{what + ": the answer carries no Request-Id, so it is not Stripe's", nil}}
+		}
 		return nil
 	}
 	o := c.observe(ctx, a, ledger.CreateTransfer, err)
@@ -274,7 +280,7 @@ func (c *Client) get(ctx context.Context, path string, query *form.Values, what 
 	case errors.Is(err, context.DeadlineExceeded):
 		is = context.DeadlineExceeded
 	}
-	return &ReadError{Scope: n.Scope, HTTPStatus: n.HTTPStatus, Code: n.Code, Err: &cause{text, is}}
+	return &ReadError{Scope: n.Scope, HTTPStatus: n.HTTPStatus, Code: n.Code, Err: &cause{text, is}, RetryAfter: n.RetryAfter}
 }
 
 // badRead is an answer that was read and cannot be used.

@@ -185,7 +185,7 @@ func situations() []situation {
 		{name: "a code that is not modelled", kind: transfer, answer: invalid("brand_new_code", "", "Something new."),
 			want: alerting(want("T18", failed, askOperator, none, 400, "brand_new_code"))},
 		{name: "a 400 without a code", kind: reversal, answer: invalid("", "", "Something new."),
-			want: alerting(want("T18", failed, askOperator, none, 400, "unmodelled"))},
+			want: alerting(want("T18", failed, lookFst, none, 400, "unmodelled"))},
 
 		// T19 to T22: Stripe is unwell.
 		{name: "424", kind: transfer, answer: apiError(424, "x"), want: want("T19", unknown, backOff, down, 424, "http_424")},
@@ -205,6 +205,17 @@ func situations() []situation {
 		{name: "400 with an error that is a word", kind: transfer, answer: reply{status: 400, body: `{"error":"no"}`}, want: want("T23", unknown, backOff, down, 400, "http_400")},
 		{name: "400 cut in two", kind: transfer, make: rawAnswer("HTTP/1.1 400 Bad Request\r\nContent-Length: 900\r\n\r\n" + invalid("balance_insufficient", "", "x").body[:40]),
 			want: want("T23", unknown, backOff, down, 400, "truncated")},
+		{name: "400 of a gateway", kind: transfer, answer: refusal(400, "upstream_timeout", "", "", "x"), want: want("T23", unknown, backOff, down, 400, "http_400")},
+		{name: "402 of a gateway", kind: reversal, answer: refusal(402, "quota", "balance_insufficient", "", "x"), want: want("T23", unknown, backOff, down, 402, "http_402")},
+		{name: "a refusal in Stripe's form without a Request-Id", kind: transfer, answer: invalid("balance_insufficient", "", "x").but("Request-Id", ""), want: want("T23", unknown, backOff, down, 400, "http_400")},
+		{name: "the same of a reversal", kind: reversal, answer: invalid("", "", reversed).but("Request-Id", " "), want: want("T23", unknown, backOff, down, 400, "http_400")},
+		{name: "429 without a Request-Id", kind: transfer, answer: refusal(429, invalidRequest, "rate_limit", "", "x").but("Request-Id", ""), want: want("T23", unknown, backOff, down, 429, "http_429")},
+		{name: "a refusal of another request", kind: transfer, answer: invalid("balance_insufficient", "", "x").but("Idempotency-Key", "settled:another"),
+			want: alerting(want("T23", unknown, backOff, down, 400, "stray_answer"))},
+		{name: "another request's transfer", kind: transfer, answer: ok(transfer).but("Idempotency-Key", "settled:another"), want: alerting(want("T23", unknown, backOff, down, 200, "stray_answer"))},
+		{name: "another request's replay", kind: reversal, answer: invalid("", "", "x").replayed().but("Idempotency-Key", "settled:another"),
+			want: alerting(want("T23", unknown, backOff, down, 400, "stray_answer"))},
+		{name: "a transfer whose key is echoed", kind: transfer, answer: ok(transfer).but("Idempotency-Key", transferRequest().Key), want: made("tr_9Demo01", want("T1", done, backOff, none, 200, ""))},
 		{name: "a redirect", kind: transfer, answer: reply{status: 307, header: map[string]string{"Location": "/v1/elsewhere"}}, want: alerting(want("T23", unknown, backOff, down, 307, "http_307"))},
 		{name: "a redirect with a transfer in it", kind: transfer, answer: reply{status: 302, header: map[string]string{"Location": "/v1/elsewhere"}, body: transferObject().String()},
 			want: alerting(want("T23", unknown, backOff, down, 302, "http_302"))},
@@ -239,14 +250,38 @@ func situations() []situation {
 		{name: "nothing to reverse", kind: reversal, answer: ok(reversal), change: func(r ledger.Request) ledger.Request { r.Transfer = ""; return r },
 			want: alerting(want("T27", notExecuted, askOperator, none, 0, "bad_request"))},
 
+		// Stripe-Should-Retry: true is Stripe's own word that an answer is not the last.
+		{name: "an unmodelled 400 to be retried", kind: transfer, answer: invalid("unexpected_state", "", "x").but("Stripe-Should-Retry", "true"), want: alerting(want("T18", unknown, backOff, none, 400, "unexpected_state"))},
+		{name: "an unmodelled 400 of a reversal to be retried", kind: reversal, answer: invalid("", "", "x").but("Stripe-Should-Retry", "true"), want: alerting(want("T18", unknown, backOff, none, 400, "unmodelled"))},
+		{name: "a 404 to be retried", kind: transfer, answer: refusal(404, invalidRequest, "resource_missing", "destination", "x").but("Stripe-Should-Retry", "true"),
+			want: about("destination", alerting(want("T16", unknown, backOff, none, 404, "resource_missing")))},
+		{name: "an unmodelled 400 not to be retried", kind: transfer, answer: invalid("unexpected_state", "", "x").but("Stripe-Should-Retry", "false"), want: alerting(want("T18", failed, askOperator, none, 400, "unexpected_state"))},
+		{name: "a 409 not to be retried", kind: transfer, answer: refusal(409, invalidRequest, "", "", inUse).but("Stripe-Should-Retry", "false"), want: want("T11", unknown, backOff, none, 409, "idempotency_key_in_use")},
+		{name: "a stored refusal to be retried", kind: transfer, answer: invalid("balance_insufficient", "", "x").replayed().but("Stripe-Should-Retry", "true"),
+			want: replay(want("T28", failed, awaitFunds, none, 400, "balance_insufficient"))},
+
+		// The codes in words.
+		{name: "no funds, without a code", kind: transfer, answer: invalid("", "", "Insufficient funds in Stripe account. In test mode, you can add funds to your available balance by creating a charge with 4000000000000077."),
+			want: want("T2", failed, awaitFunds, none, 400, "balance_insufficient")},
+		{name: "no capability, without a code", kind: transfer, answer: invalid("", "", sayings["T3"]), want: want("T3", failed, awaitSeller, none, 400, "insufficient_capabilities_for_transfer")},
+		{name: "out of the region, without a code", kind: transfer, answer: invalid("", "", sayings["T6"]), want: want("T6", failed, askOperator, none, 400, "transfers_not_allowed")},
+		{name: "the seller's balance is too low, without a code", kind: reversal, answer: invalid("", "", sayings["R4"]), want: want("R4", failed, awaitSellerFunds, none, 400, "balance_insufficient")},
+		{name: "a wording of a reversal that nobody knows", kind: reversal, answer: invalid("", "", "You can only reverse up to 600 of this transfer."), want: alerting(want("T18", failed, lookFst, none, 400, "unmodelled"))},
+
 		// T28: replays.
 		{name: "a replayed transfer", kind: transfer, answer: ok(transfer).replayed(), want: replay(made("tr_9Demo01", want("T28", done, backOff, none, 200, "")))},
 		{name: "a replayed reversal", kind: reversal, answer: ok(reversal).replayed(), want: replay(made("trr_9Demo02", want("T28", done, backOff, none, 200, "")))},
 		{name: "a replay of another transfer", kind: transfer, answer: reply{status: 200, body: transferObject().with("amount", 1).String()}.replayed(), want: replay(wrong)},
 		{name: "a replayed refusal", kind: transfer, answer: invalid("balance_insufficient", "", "x").replayed(), want: replay(want("T28", failed, awaitFunds, none, 400, "balance_insufficient"))},
 		{name: "a replayed R2", kind: reversal, answer: invalid("", "", reversed).replayed(), want: replay(want("T28", failed, lookFst, none, 400, "already_fully_reversed"))},
-		{name: "a replayed 429", kind: transfer, answer: refusal(429, invalidRequest, "rate_limit", "", "x").replayed(), want: replay(want("T28", failed, backOff, none, 429, "rate_limit"))},
-		{name: "a replayed 404", kind: transfer, answer: refusal(404, invalidRequest, "", "", "x").replayed(), want: replay(alerting(want("T28", failed, askOperator, none, 404, "not_found")))},
+		// These come before the key layer, so none of them can be a stored answer.
+		{name: "a replay header on a 429", kind: transfer, answer: refusal(429, invalidRequest, "rate_limit", "", "x").replayed(), want: replay(alerting(want("T28", unknown, backOff, none, 429, "rate_limit")))},
+		{name: "a replay header on a lock timeout", kind: transfer, answer: refusal(429, invalidRequest, "lock_timeout", "", locked).replayed(), want: replay(alerting(want("T28", unknown, backOff, none, 429, "lock_timeout")))},
+		{name: "a replay header on a 401", kind: transfer, answer: refusal(401, invalidRequest, "", "", "x").replayed(), want: replay(alerting(want("T28", unknown, backOff, none, 401, "unauthorized")))},
+		{name: "a replay header on a 403", kind: transfer, answer: refusal(403, invalidRequest, "", "", "x").replayed(), want: replay(alerting(want("T28", unknown, backOff, none, 403, "forbidden")))},
+		{name: "a replay header on a 404", kind: transfer, answer: refusal(404, invalidRequest, "", "", "x").replayed(), want: replay(alerting(want("T28", unknown, backOff, none, 404, "not_found")))},
+		{name: "a replay header on a missing transfer", kind: reversal, answer: refusal(404, invalidRequest, "resource_missing", "id", "x").replayed(),
+			want: about("id", replay(alerting(want("T28", unknown, backOff, none, 404, "resource_missing"))))},
 		{name: "a replayed 500", kind: transfer, answer: apiError(500, "x").replayed(), want: replay(want("T28", unknown, backOff, none, 500, "http_500"))},
 		{name: "a replayed 503", kind: reversal, answer: apiError(503, "x").replayed(), want: replay(want("T28", unknown, backOff, none, 503, "http_503"))},
 		{name: "a replay header on a 409", kind: transfer, answer: refusal(409, invalidRequest, "", "", inUse).replayed(), want: replay(want("T11", unknown, backOff, none, 409, "idempotency_key_in_use"))},
@@ -303,7 +338,8 @@ func TestEachOutcomeComesToItsRow(t *testing.T) {
 			if got.Verdict != ledger.Done && got.Message == "" {
 				t.Error("the answer has no message")
 			}
-			if got.HTTPStatus != 0 && s.answer != nil && got.RequestID != "req_9B" {
+			sent, canned := s.answer.(reply)
+			if _, without := sent.header["Request-Id"]; canned && got.HTTPStatus != 0 && !without && got.RequestID != "req_9B" {
 				t.Errorf("the request id is %q", got.RequestID)
 			}
 			message := got.Message

@@ -23,6 +23,7 @@ const (
 	odd                   // a 2xx with another object than asked for
 	garbled               // a 2xx that cannot be read
 	foreign               // an answer that is not one of Stripe's
+	stray                 // an answer to another request
 	refused               // a Stripe error
 )
 
@@ -92,8 +93,10 @@ var table = []row{
 
 	// A redirect: the base is wrong, or somebody is in between.
 	{name: "T23", shape: foreign, status: []int{300, 301, 302, 303, 304, 305, 306, 307, 308}, verdict: ledger.Unknown, scope: ledger.ScopeDown, alert: true},
-	// A proxy's page, with any status: what stands behind the proxy may have done anything.
+	// A proxy's page or a gateway's own error, with any status: what stands behind it may have done anything.
 	{name: "T23", shape: foreign, verdict: ledger.Unknown, scope: ledger.ScopeDown},
+	// The connection is poisoned: it brought the answer to somebody else's request.
+	{name: "T23", shape: stray, verdict: ledger.Unknown, scope: ledger.ScopeDown, alert: true, word: "stray_answer"},
 
 	// Stripe errors about anything but the operation. --------------------------------------------
 
@@ -123,6 +126,10 @@ var table = []row{
 	{name: "T3", shape: refused, on: transfers, code: []string{"insufficient_capabilities_for_transfer"}, verdict: ledger.Failed, reaction: ledger.AwaitSeller},
 	// Stored (W on payouts). Often the platform's automatic payouts took it.
 	{name: "T2", shape: refused, on: transfers, status: []int{400}, code: []string{"balance_insufficient"}, verdict: ledger.Failed, reaction: ledger.AwaitFunds},
+	// The same three without their codes, as older accounts get them (C ×3: production code matches the words).
+	{name: "T2", shape: refused, on: transfers, status: []int{400}, code: []string{""}, says: says(`insufficient (available )?funds in (your )?stripe account`), verdict: ledger.Failed, reaction: ledger.AwaitFunds, word: "balance_insufficient"},
+	{name: "T3", shape: refused, on: transfers, status: []int{400}, code: []string{""}, says: says(`needs? to have at least one of the following capabilities enabled`), verdict: ledger.Failed, reaction: ledger.AwaitSeller, word: "insufficient_capabilities_for_transfer"},
+	{name: "T6", shape: refused, on: transfers, status: []int{400}, code: []string{""}, says: says(`funds can.?t be sent to accounts located in|transfers involving brazil`), verdict: ledger.Failed, reaction: ledger.AskOperator, word: "transfers_not_allowed"},
 	{name: "T4", shape: refused, on: transfers, status: []int{400}, code: []string{"resource_missing"}, param: "destination", verdict: ledger.Failed, reaction: ledger.AskOperator},
 	{name: "T5", shape: refused, on: transfers, status: []int{400}, code: []string{"resource_missing"}, param: "source_transaction", verdict: ledger.Failed, reaction: ledger.AskOperator},
 	{name: "T6", shape: refused, on: transfers, status: []int{400}, code: []string{"transfers_not_allowed"}, verdict: ledger.Failed, reaction: ledger.AskOperator},
@@ -137,6 +144,7 @@ var table = []row{
 	{name: "R2", shape: refused, on: reversals, status: []int{400}, says: says(`is already fully reversed\.?\s*$`), verdict: ledger.NotExecuted, reaction: ledger.LookFirst, word: "already_fully_reversed"},
 	// Documented generally (D); the exact code for reversals is unconfirmed (U).
 	{name: "R4", shape: refused, on: reversals, status: []int{400}, code: []string{"balance_insufficient"}, verdict: ledger.Failed, reaction: ledger.AwaitSellerFunds},
+	{name: "R4", shape: refused, on: reversals, status: []int{400}, code: []string{""}, says: says(`(in|not have (a )?)sufficient (available )?(balance|funds)`), verdict: ledger.Failed, reaction: ledger.AwaitSellerFunds, word: "balance_insufficient"},
 	// Conversion into the seller's currency would leave nothing (D); wording U.
 	{name: "R5", shape: refused, on: reversals, status: []int{400}, says: says(`conver(t|sion).*\b(zero|0)\b|round.*\b(zero|0)\b`), verdict: ledger.Failed, reaction: ledger.AskOperator, word: "rounds_to_zero"},
 	// More than is left: somebody else reversed a part. Wording U; the analogue for refunds is
@@ -157,6 +165,9 @@ var table = []row{
 	// An unknown URL: wrong base or version.
 	{name: "T16", shape: refused, status: []int{404}, verdict: ledger.NotExecuted, reaction: ledger.AskOperator, alert: true, word: "not_found"},
 	{name: "T17", shape: refused, status: []int{402}, verdict: ledger.Failed, reaction: ledger.AskOperator, alert: true, word: "card_error"},
+	// Most refusals of a reversal have no code, and their wordings are unconfirmed (U): it may say that others
+	// reversed a part, or that ours is there. Stripe is read before anything is closed by it.
+	{name: "T18", shape: refused, on: reversals, status: statuses(400, 499), verdict: ledger.Failed, reaction: ledger.LookFirst, alert: true, word: "unmodelled"},
 	// A code not in this table never earns a new key by itself.
 	{name: "T18", shape: refused, status: statuses(400, 499), verdict: ledger.Failed, reaction: ledger.AskOperator, alert: true, word: "unmodelled"},
 }
@@ -170,8 +181,9 @@ var unmodelled = row{name: "T23", verdict: ledger.Unknown, alert: true, word: "u
 // even where the same answer, given freshly, only turns a request away; what it asks for is
 // its row's. A 5xx stays unknown for ever. It says nothing about Stripe's health now.
 //
-// Rows that are not about that execution keep their word (409, idempotency_error), and so
-// does whatever cannot be read.
+// Some answers are given before the key layer and never stored (401, 403, 404, 409, 429,
+// idempotency_error; W, D). One of them with this header contradicts itself: it proves
+// nothing. Whatever cannot be read keeps its word too.
 func replayed(a *ledger.Answer, r *row) {
 	a.Replayed, a.Scope = true, ledger.ScopeNone
 	switch {
@@ -179,8 +191,24 @@ func replayed(a *ledger.Answer, r *row) {
 		a.Row = "T28"
 	case r.shape == refused && a.HTTPStatus >= 500:
 		a.Row = "T28"
-	case r.shape == refused && !r.notFinal:
+	case r.shape != refused || r.notFinal:
+	case slices.Contains(neverStored, a.HTTPStatus):
+		a.Row, a.Verdict, a.Reaction, a.Alert = "T28", ledger.Unknown, ledger.BackOff, true
+	default:
 		a.Row, a.Verdict = "T28", ledger.Failed
+	}
+}
+
+// neverStored lists the statuses of answers that come before the key layer.
+var neverStored = []int{401, 403, 404, 409, 429}
+
+// again is another rule over the rows: Stripe-Should-Retry: true is Stripe's own word that the
+// same request may be sent again (D). A refusal that says so is not the last word about its key,
+// so it closes nothing: unknown keeps the key, where "not executed" would earn a new one as soon
+// as this one is too old, while a copy of the request may still be executed under it.
+func again(a *ledger.Answer, o *outcome) {
+	if o.shape == refused && o.status < 500 && o.again && !o.replayed && (a.Verdict == ledger.Failed || a.Reaction == ledger.AskOperator) {
+		a.Verdict, a.Reaction = ledger.Unknown, ledger.BackOff
 	}
 }
 
@@ -193,6 +221,7 @@ func classify(o *outcome) ledger.Answer {
 	a := ledger.Answer{
 		Row: r.name, Verdict: r.verdict, Reaction: r.reaction, Scope: r.scope, Alert: r.alert,
 		HTTPStatus: o.status, Code: o.code, Param: o.param, Message: o.message, RequestID: o.requestID,
+		RetryAfter: o.retryAfter,
 	}
 	if a.Verdict == ledger.Done {
 		a.StripeID = o.id
@@ -206,6 +235,7 @@ func classify(o *outcome) ledger.Answer {
 	if o.gaveUp {
 		a.Scope = ledger.ScopeNone
 	}
+	again(&a, o)
 	if o.replayed {
 		replayed(&a, r)
 	}

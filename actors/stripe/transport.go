@@ -89,6 +89,12 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	a.status, a.header = resp.StatusCode, resp.Header
+	if !belongs(out.Header, resp.Header) {
+		a.strayed, a.cut = true, errStray
+		a.hangUp()
+		resp.Body.Close()
+		return nil, errStray
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no context ends
 		resp.Body.Close()
 		a.cut = errSwitched
