@@ -111,7 +111,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
 			}
 			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone // never sent, or given up by us
-			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, unused: mute})
+			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, after: m.answer.RetryAfter, unused: mute})
 			sys.tell(sys.shard(id), deliver{id, m})
 		}()
 		if sys.closing.Load() {

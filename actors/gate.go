@@ -39,7 +39,8 @@ type release struct {
 	no       uint64
 	endpoint endpoint
 	scope    ledger.Scope
-	unused   bool // no call was made, or none that Stripe had a say in: it taught nothing
+	after    time.Duration // Retry-After: how long the scope is to be left alone
+	unused   bool          // no call was made, or none that Stripe had a say in: it taught nothing
 }
 
 type (
@@ -107,7 +108,8 @@ type block struct {
 	streak int
 }
 
-func (b *block) close(now time.Time, base, most time.Duration) {
+func (b *block) close(now time.Time, base, most, asked time.Duration) {
+	defer func() { b.until = latest(b.until, now.Add(asked)) }() // what Stripe asks for is never cut short
 	if now.Before(b.until) {
 		return // answers to calls that were under way already: one lesson, not many
 	}
@@ -281,20 +283,20 @@ func (g *gate) release(m release) {
 	now := time.Now()
 	switch m.scope {
 	case ledger.ScopeEndpoint:
-		g.cool[m.endpoint].close(now, g.limits.Cooldown, cooldownMost)
+		g.cool[m.endpoint].close(now, g.limits.Cooldown, cooldownMost, m.after)
 		g.log.Warn("Stripe limits the rate of an endpoint; pausing it", "endpoint", m.endpoint.String(), "until", g.cool[m.endpoint].until)
 	case ledger.ScopeAccount:
-		g.coolall.close(now, g.limits.Cooldown, cooldownMost)
+		g.coolall.close(now, g.limits.Cooldown, cooldownMost, m.after)
 		g.log.Warn("Stripe limits the rate of the account; pausing all calls", "until", g.coolall.until)
 	case ledger.ScopeAuth:
 		g.probing = true
-		g.auth.close(now, authBase, authMost)
+		g.auth.close(now, authBase, authMost, m.after)
 		g.log.Error("Stripe refuses the secret key; pausing all calls", "until", g.auth.until)
 		return
 	case ledger.ScopeDown:
 		if g.failures++; g.failures >= breakerAfter || g.probing {
 			g.probing = true
-			g.breaker.close(now, breakerBase, breakerMost)
+			g.breaker.close(now, breakerBase, breakerMost, m.after)
 			g.log.Warn("Stripe seems to be down; one call at a time shows whether it is back", "until", g.breaker.until)
 		}
 		return

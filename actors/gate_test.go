@@ -315,6 +315,20 @@ func TestACooldownHoldsForItsScopeDoublesAndIsForgotten(t *testing.T) {
 	})
 }
 
+func TestAPauseIsNeverShorterThanStripeAsksFor(t *testing.T) {
+	for scope, e := range map[ledger.Scope]endpoint{ledger.ScopeEndpoint: transfers, ledger.ScopeAccount: reads, ledger.ScopeAuth: reads} {
+		inGate(t, Limits{Concurrency: 20}, func(r *gateRig) {
+			inc, also := r.ask(transfers, "s", 1), r.ask(transfers, "s", 2)
+			r.passes(0)
+			r.returns(inc, release{scope: scope})
+			r.returns(also, release{scope: scope, after: 8 * time.Minute}) // no new lesson, but a longer wait
+			if _, took := r.wait(e); !about(took, 8*time.Minute) {
+				r.Errorf("scope %d: %s waited %s", scope, e, took)
+			}
+		})
+	}
+}
+
 func TestManyAnswersOfOneLimitAreOneLesson(t *testing.T) {
 	inGate(t, Limits{Concurrency: 20}, func(r *gateRig) {
 		for range 20 {

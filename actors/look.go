@@ -118,7 +118,7 @@ func released(no uint64, e endpoint, err error) release {
 	var failed *stripe.ReadError
 	switch {
 	case errors.As(err, &failed):
-		r.scope, r.unused = failed.Scope, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
+		r.scope, r.after, r.unused = failed.Scope, failed.RetryAfter, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
 	case err != nil:
 		r.unused = true
 	}

@@ -194,7 +194,7 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 	if step.Awaits = d.LastAnswer.Reaction; step.Awaits != BackOff {
 		wait = r.Backoff.Max // the event is expected to come first; the timer is a net
 	}
-	step.At = d.Last.Add(wait)
+	step.At = d.Last.Add(max(wait, d.LastAnswer.RetryAfter))
 	return step
 }
 
@@ -209,7 +209,7 @@ func planUnresolved(op *Operation, d Digest, p Policy, r Retry, now, looked time
 		return step
 	}
 	n := max(d.Setbacks, 1)
-	again := d.Last.Add(r.Backoff.Wait(n, Jitter(op.ID, n)))
+	again := d.Last.Add(max(r.Backoff.Wait(n, Jitter(op.ID, n)), d.LastAnswer.RetryAfter))
 	if !d.Spent && op.Epoch == p.Epoch && latest(now, again).Before(op.FirstSentAt.Add(p.Windows.Safe)) {
 		step.Action, step.At = Send, again
 		step.Why = "Whether Stripe moved the money is not known; the same request is sent again under the same key, which cannot pay twice."

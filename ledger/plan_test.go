@@ -123,6 +123,21 @@ func TestThePlan(t *testing.T) {
 			s.sends().answers(refused)
 			within(s, plan(s, Send, MoveOfSettled, "balance_insufficient"), s.now, time.Minute)
 		},
+		"what Stripe asks to wait is waited": func(s *story) {
+			for _, a := range []Answer{refused, rateLimited, timedOut} {
+				a.RetryAfter = 10 * time.Minute
+				s.sends().answers(a)
+				if at := s.plan().At; !at.Equal(s.now.Add(a.RetryAfter)) {
+					s.Errorf("after %s: %s", a.Row, at.Sub(s.now))
+				}
+				s.passes(time.Hour)
+			}
+		},
+		"but the backoff is not cut short": func(s *story) {
+			a := rateLimited
+			a.RetryAfter = time.Second
+			within(s, s.sends().answers(a).plan(), s.now, time.Minute)
+		},
 		"the second time twice as long": func(s *story) {
 			s.sends().answers(refused).passes(time.Minute).sends().answers(refused)
 			within(s, s.plan(), s.now, 2*time.Minute)
