@@ -9,8 +9,14 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// Policy returns the policy in force.
-func (s *System) Policy() ledger.Policy { return s.conf.Policy }
+// Policy returns the policy in force, with the account as it is known by now.
+func (s *System) Policy() ledger.Policy {
+	p := s.conf.Policy
+	if account := s.account.Load(); account != nil {
+		p.Account = *account
+	}
+	return p
+}
 
 // Create registers orders, all in one commit, and answers each. The orders were checked. A
 // reference that is there already is not registered again: its transfer is returned, with

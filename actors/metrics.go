@@ -23,6 +23,8 @@ type metrics struct {
 	walkReads     prometheus.Counter
 	walkCompared  *prometheus.CounterVec
 	walked        prometheus.Gauge
+
+	accountVerified prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -43,8 +45,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 15)
 	return &metrics{
-		attempts:      counter("attempts_total", "Calls to Stripe that an operation made, by operation and verdict.", "operation", "verdict"),
-		alive:         gauge("actors_alive", "Transfer actors alive.").WithLabelValues(),
+		attempts:        counter("attempts_total", "Calls to Stripe that an operation made, by operation and verdict.", "operation", "verdict"),
+		alive:           gauge("actors_alive", "Transfer actors alive.").WithLabelValues(),
+		accountVerified: gauge("account_verified", "1 once Stripe said that the key is of the ledger's account; while 0, nothing is sent, or a key of another account would not be noticed.").WithLabelValues(),
+
 		spawns:        counter("actor_spawns_total", "Transfer actors spawned.").WithLabelValues(),
 		restarts:      counter("actor_restarts_total", "Restarts of transfer actors, by kind of failure.", "kind"),
 		sweepFinds:    counter("sweep_finds_total", "Unfinished transfers that the sweep found without an actor; should stay 0.").WithLabelValues(),

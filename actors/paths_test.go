@@ -410,7 +410,7 @@ func TestTheKeyIsNotSentWhenItIsTooOld(t *testing.T) {
 // verified has the daemon verify the account before it opens the gate.
 func verified(verify func() error) settings {
 	return func(c *actors.Config) {
-		c.Verify = func(ctx context.Context) error { return verify() }
+		c.Verify = func(ctx context.Context) (string, error) { return "acct_1", verify() }
 		c.Passing = func(err error) bool { return errors.Is(err, errOutage) }
 	}
 }

@@ -65,10 +65,11 @@ type Config struct {
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 
-	// Verify proves that the Stripe key belongs to the account of this ledger. No call is made
-	// before it returned nil; an error for which Passing is false ends the daemon (see
-	// [System.Failed]); others are tried again. nil: nothing is to be proved.
-	Verify  func(context.Context) error
+	// Verify proves that the Stripe key belongs to the account of this ledger, and tells it. No call is made before it
+	// returned no error. An empty account says that it may go on although nothing was proved; it is tried again now and
+	// then. An error for which Passing is false ends the daemon (see [System.Failed]); others are tried again. nil:
+	// nothing is to be proved.
+	Verify  func(context.Context) (account string, err error)
 	Passing func(error) bool
 
 	NewID      func() ledger.ID // default: a UUIDv7
@@ -92,9 +93,10 @@ type System struct {
 	notices      notices
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
-	missed       atomic.Bool // stored events may not have been applied
-	recovering   atomic.Bool // recovery has begun
-	closing      atomic.Bool // no new calls
+	account      atomic.Pointer[string] // whose key it is, once it was verified
+	missed       atomic.Bool            // stored events may not have been applied
+	recovering   atomic.Bool            // recovery has begun
+	closing      atomic.Bool            // no new calls
 	stopped      chan struct{}
 	failed       chan error
 	calls        context.Context // ends calls that outlast the stop's budget
@@ -170,30 +172,8 @@ func (s *System) Start() {
 	go s.replay()
 	go s.recover()
 	if s.conf.Verify != nil {
+		s.unverified(nil)
 		go s.verify()
-	}
-}
-
-// verify opens the gate once the account is known to be the ledger's.
-func (s *System) verify() {
-	for wait := outageBackoff; ; wait = min(2*wait, 10*time.Second) {
-		ctx, cancel := context.WithTimeout(s.calls, s.conf.ReadTimeout)
-		err := s.conf.Verify(ctx)
-		cancel()
-		switch {
-		case err == nil:
-			s.tell(s.gate, gateOpen{})
-			return
-		case s.closing.Load():
-			return // the stop may have cut it off
-		case s.conf.Passing == nil || !s.conf.Passing(err):
-			s.fail(err)
-			return
-		}
-		s.log.Warn("the Stripe account cannot be verified yet; nothing is sent before", "err", err)
-		if !s.pause(wait) {
-			return
-		}
 	}
 }
 

@@ -501,7 +501,7 @@ func TestTextIsRefusedOrKept(t *testing.T) {
 				"fingerprint": func() error { _, err := d.ClaimKey(t.Context(), "", bad, time.Hour); return err },
 				"name":        func() error { return d.AddToken(t.Context(), Token{Name: bad}) },
 				"role":        func() error { return d.AddToken(t.Context(), Token{Role: bad}) },
-				"account":     func() error { return d.BindAccount(t.Context(), bad) },
+				"account":     func() error { return d.Bind(t.Context(), ledger.Binding{Account: bad, Mode: ledger.TestMode}) },
 				"type": func() error {
 					_, err := d.StoreEvents(t.Context(), []ledger.StripeEvent{{ID: "evt_1", Type: bad}})
 					return err

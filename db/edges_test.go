@@ -181,43 +181,6 @@ func TestAKeyIsClaimedByOne(t *testing.T) {
 	})
 }
 
-func TestTokens(t *testing.T) {
-	both(t, func(t *testing.T, d *DB) {
-		k := Token{Name: "ann", Prefix: "stl_ab", Hash: hash("secret"), Role: "operator"}
-		if err := d.AddToken(t.Context(), k); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.AddToken(t.Context(), Token{Name: "ann", Hash: hash("other")}); !errors.Is(err, ErrTaken) {
-			t.Errorf("a taken name: %v", err)
-		}
-		tokens, err := d.Tokens(t.Context())
-		if err != nil || len(tokens) != 1 {
-			t.Fatal(tokens, err)
-		}
-		if tokens[0].CreatedAt.IsZero() || !tokens[0].RevokedAt.IsZero() {
-			t.Errorf("%+v", tokens[0])
-		}
-		k.CreatedAt = tokens[0].CreatedAt
-		if diff := cmp.Diff(k, tokens[0]); diff != "" {
-			t.Error(diff)
-		}
-		var revoked time.Time
-		for i := range 2 {
-			if err := d.RevokeToken(t.Context(), "ann"); err != nil {
-				t.Fatal(err)
-			}
-			tokens, err = d.Tokens(t.Context())
-			if err != nil || tokens[0].RevokedAt.IsZero() || i == 1 && !tokens[0].RevokedAt.Equal(revoked) {
-				t.Errorf("%+v, %v", tokens, err)
-			}
-			revoked = tokens[0].RevokedAt
-		}
-		if err := d.RevokeToken(t.Context(), "bob"); !errors.Is(err, ErrNotFound) {
-			t.Errorf("an unknown name: %v", err)
-		}
-	})
-}
-
 func TestEpoch(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		expect := func(want int, wantRaised bool) time.Time {
@@ -307,28 +270,6 @@ func TestAProcessBehindTheEpochWritesNothing(t *testing.T) {
 			t.Fatal(epoch, err)
 		}
 		commit(t, d, accept(anOrder()), nil)
-	})
-}
-
-func TestAccount(t *testing.T) {
-	both(t, func(t *testing.T, d *DB) {
-		if id, err := d.Account(t.Context()); err != nil || id != "" {
-			t.Fatal(id, err)
-		}
-		for range 2 {
-			if err := d.BindAccount(t.Context(), "acct_1"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := d.BindAccount(t.Context(), "acct_2"); !errors.Is(err, ErrOtherAccount) {
-			t.Errorf("another account: %v", err)
-		}
-		if err := d.BindAccount(t.Context(), ""); err == nil {
-			t.Error("an account without a name")
-		}
-		if id, err := d.Account(t.Context()); err != nil || id != "acct_1" {
-			t.Fatal(id, err)
-		}
 	})
 }
 

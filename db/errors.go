@@ -22,14 +22,16 @@ var (
 	// ErrNotFound reports a token or message that is not there; of a transfer it is
 	// [ledger.ErrNotFound].
 	ErrNotFound = errors.New("not found")
-	// ErrTaken reports a name that is in use.
-	ErrTaken = errors.New("the name is taken")
+	// ErrOtherRole reports a principal whose tokens have another role.
+	ErrOtherRole = errors.New("the principal has a token of another role in force: revoke it first, or give the same role")
+	// ErrTaken reports that another was first.
+	ErrTaken = errors.New("another was first")
 	// ErrNewer reports a database that a newer program has migrated.
 	ErrNewer = errors.New("the database is newer than this program")
 	// ErrPending reports a database that lacks migrations.
 	ErrPending = errors.New("the database lacks migrations: run settled migrate up")
-	// ErrOtherAccount reports a ledger that belongs to another Stripe account.
-	ErrOtherAccount = errors.New("the ledger belongs to another Stripe account")
+	// ErrMisbound reports a ledger that is not of the account and mode that it was opened for. No waiting mends it.
+	ErrMisbound = errors.New("the ledger belongs to another Stripe account or mode")
 	// ErrDamaged reports a database file that is not what it was; see [Damaged].
 	ErrDamaged = errors.New("the database is damaged")
 	// ErrMoved reports a server that was restored or failed over while it was open. What is

@@ -20,6 +20,7 @@ const (
 	metaSince    = "epoch_since" // when it was raised
 	metaIdentity = "identity"    // of the copy of the data that the epoch belongs to
 	metaAccount  = "account"     // at Stripe
+	metaMode     = "mode"        // of that account: see ledger.Mode
 )
 
 type metaRow struct {
@@ -157,42 +158,6 @@ func readEpoch(ctx context.Context, tx bun.Tx) (epoch int, since time.Time, err 
 		since, err = time.Parse(instantForm, text)
 	}
 	return epoch, since, err
-}
-
-// Account tells the Stripe account that the ledger belongs to; empty: none yet.
-func (d *DB) Account(ctx context.Context) (string, error) {
-	id, err := readMeta(ctx, d.read, metaAccount)
-	if err != nil {
-		return "", fmt.Errorf("read the ledger's account: %w", err)
-	}
-	return id, nil
-}
-
-// BindAccount makes the ledger belong to a Stripe account, for ever; it is [ErrOtherAccount]
-// when it belongs to another.
-func (d *DB) BindAccount(ctx context.Context, id string) error {
-	if err := checkText("account", id); err != nil {
-		return err
-	}
-	if id == "" {
-		return fmt.Errorf("bind the ledger to an account: it has no name")
-	}
-	var bound string
-	err := d.change(ctx, func(tx bun.Tx) error {
-		if err := settle(ctx, tx, metaAccount, id); err != nil {
-			return err
-		}
-		var err error
-		bound, err = readMeta(ctx, tx, metaAccount)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("bind the ledger to account %s: %w", id, err)
-	}
-	if bound != id {
-		return fmt.Errorf("%w: it is bound to %s, and the key is of %s", ErrOtherAccount, bound, id)
-	}
-	return nil
 }
 
 // settle stores a value unless there is one.

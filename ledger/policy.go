@@ -73,6 +73,7 @@ type Policy struct {
 
 	Epoch      int       // the ledger's epoch: raised when its database lost commits
 	EpochSince time.Time // when it was raised; zero in the first epoch
+	Account    string    // the ledger's at Stripe, from which names derive; empty: it is not known
 }
 
 func (p Policy) retry(k Kind) Retry {

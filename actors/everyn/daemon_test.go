@@ -11,6 +11,7 @@ import (
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/ledger"
 )
 
 // daemon is one process of the daemon, from its start to its end.
@@ -74,14 +75,14 @@ func (d *daemon) open() (err error) {
 		Store: d.ledger, Transient: db.Transient, Stripe: d.client, Policy: policy,
 		Limits:        actors.Limits{Concurrency: 32, Cooldown: l.pace.cooldown},
 		TransferSweep: l.pace.sweep, Metrics: d.metrics, Log: l.log,
-		Verify: func(ctx context.Context) error {
+		Verify: func(ctx context.Context) (string, error) {
 			id, _, err := d.client.Account(ctx)
 			if err != nil {
-				return err
+				return "", err
 			}
-			return d.ledger.BindAccount(ctx, id)
+			return id, d.ledger.Bind(ctx, ledger.Binding{Account: id, Mode: ledger.TestMode})
 		},
-		Passing: func(err error) bool { return !errors.Is(err, db.ErrOtherAccount) },
+		Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/settled/settled/ledger"
 )
 
 // Defaults of a [Config].
@@ -57,13 +59,8 @@ func (c Config) check() error {
 	var all []error
 	bad := func(format string, args ...any) { all = append(all, fmt.Errorf(format, args...)) }
 
-	switch {
-	case c.Key == "":
-		bad("the secret key is empty")
-	case !strings.HasPrefix(c.Key, "sk_") && !strings.HasPrefix(c.Key, "rk_"):
-		bad("the secret key must begin with sk_ or rk_ (a publishable key, pk_, cannot move money)")
-	case strings.ContainsFunc(c.Key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		bad("the secret key has a blank or a character outside ASCII in it")
+	if err := CheckKey(c.Key, c.Base != ""); err != nil {
+		bad("%w", err)
 	}
 	if c.Base != "" {
 		u, err := url.Parse(c.Base)
@@ -88,9 +85,10 @@ func (c Config) check() error {
 	return nil
 }
 
-// live tells a live key by its prefix (docs.stripe.com/keys).
+// live tells a live key by its prefix.
 func (c Config) live() bool {
-	return strings.HasPrefix(c.Key, "sk_live_") || strings.HasPrefix(c.Key, "rk_live_")
+	mode, _ := ModeOf(c.Key)
+	return mode == ledger.LiveMode
 }
 
 func loopback(host string) bool {

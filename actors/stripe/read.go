@@ -34,6 +34,7 @@ type ReadError struct {
 	Scope      ledger.Scope // whom it concerns: a 429, a 401 and a Stripe that is down concern the gate
 	HTTPStatus int          // 0 when no answer came
 	Code       string       // Stripe's error code, or a short word
+	Said       string       // Stripe's own sentence; empty when the answer is not Stripe's
 	Err        error        // what for, and why
 
 	RetryAfter time.Duration // how long Stripe asks to wait
@@ -280,7 +281,11 @@ func (c *Client) get(ctx context.Context, path string, query *form.Values, what 
 	case errors.Is(err, context.DeadlineExceeded):
 		is = context.DeadlineExceeded
 	}
-	return &ReadError{Scope: n.Scope, HTTPStatus: n.HTTPStatus, Code: n.Code, Err: &cause{text, is}, RetryAfter: n.RetryAfter}
+	failed := &ReadError{Scope: n.Scope, HTTPStatus: n.HTTPStatus, Code: n.Code, Err: &cause{text, is}, RetryAfter: n.RetryAfter}
+	if o.shape == refused {
+		failed.Said = o.message
+	}
+	return failed
 }
 
 // badRead is an answer that was read and cannot be used.

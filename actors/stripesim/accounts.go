@@ -26,7 +26,15 @@ func accountEndpoints() []*endpoint {
 	}
 }
 
-func checkOwnAccount(*Sim, *call) *failure { return nil } // the pipeline has set c.account
+// checkOwnAccount finds c.account set by the pipeline. Stripe's refusal names the permission and the account.
+func checkOwnAccount(s *Sim, c *call) *failure {
+	if !slices.Contains(s.cfg.Withheld, c.auth) {
+		return nil
+	}
+	return &failure{status: http.StatusForbidden, kind: "invalid_request_error",
+		message: "The provided key '" + redact(c.auth) + "' does not have the required permissions for this endpoint on account '" + s.world.platform.id +
+			"'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue."}
+}
 
 // checkAccountPath is a 403 and not a 404: Stripe does not tell which it is.
 func checkAccountPath(s *Sim, c *call) *failure {

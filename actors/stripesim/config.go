@@ -65,6 +65,8 @@ type Config struct {
 	WebhookSecret string
 	// Secrets are the accepted API keys; empty accepts any sk_… and rk_….
 	Secrets []string
+	// Withheld are keys that may not read their account, as a restricted key may be.
+	Withheld []string
 	// PlatformBalance is the platform's available balance in minor units by
 	// currency; nil is practically unlimited.
 	PlatformBalance map[string]int64

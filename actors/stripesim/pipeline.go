@@ -142,6 +142,10 @@ func (s *Sim) authenticate(c *call) *failure {
 	if len(s.cfg.Secrets) > 0 {
 		known = slices.Contains(s.cfg.Secrets, c.auth)
 	}
+	if strings.Contains(c.auth, "_live_") && !s.cfg.Livemode {
+		// Whoever points a live key here has taken a toy for Stripe: all that it paid would be paid nowhere.
+		return unauthorized("This is a simulator, and takes no live key: " + redact(c.auth))
+	}
 	if !known || s.revoked {
 		return unauthorized("Invalid API Key provided: " + redact(c.auth))
 	}

@@ -46,8 +46,12 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	if err != nil {
 		return fmt.Errorf("read the Stripe account: %w", err)
 	}
-	if bound, err := d.Account(ctx); err != nil || bound != "" && bound != id {
-		return errors.Join(err, fmt.Errorf("the ledger belongs to %s, and the key to %s", bound, id))
+	bound, err := d.Binding(ctx)
+	if err != nil {
+		return err
+	}
+	if key := (ledger.Binding{Account: id, Mode: conf.mode}); bound.Account != "" && bound.Account != id || bound.Mode != "" && bound.Mode != conf.mode {
+		return usageError{fmt.Errorf("the ledger belongs to %s, and the key to %s", bound, key)}
 	}
 	// What moves between the two readings looks like a difference. One that is real is
 	// there again in a second audit.

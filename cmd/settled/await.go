@@ -13,6 +13,7 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
+	"github.com/settled/settled/ledger"
 )
 
 const (
@@ -59,6 +60,7 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 // beginning is what the daemon reads of its ledger before it acts.
 type beginning struct {
 	store     *db.DB
+	bound     ledger.Binding // whose ledger it is
 	epoch     int
 	since     time.Time         // of the epoch
 	bootstrap map[string]string // the configured admin token
@@ -68,8 +70,13 @@ func beginLedger(ctx context.Context, conf config, log *slog.Logger, stdout io.W
 	if b.store, err = openLedger(ctx, conf, log); err != nil {
 		return b, err
 	}
+	// The key's mode is known before any call, so nothing is answered over a ledger of the other.
+	b.bound, err = b.store.BindMode(ctx, conf.mode)
 	var raised bool
-	if b.epoch, b.since, raised, err = b.store.Epoch(ctx); err == nil {
+	if err == nil {
+		b.epoch, b.since, raised, err = b.store.Epoch(ctx)
+	}
+	if err == nil {
 		if raised {
 			log.Error("the database may have lost commits: what is open rests, is looked up at Stripe, and goes on under new keys", "epoch", b.epoch, "since", b.since)
 		}
@@ -116,7 +123,7 @@ func bootstrapToken(ctx context.Context, conf config, d *db.DB, stdout io.Writer
 	token, prefix, hash := http.NewToken(rand.Reader)
 	fmt.Fprintf(stdout, "Admin token (shown once): %s\n", token)
 	crash.Point("token.printed")
-	err = d.AddToken(ctx, db.Token{Name: "first", Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)})
+	err = d.AddFirstToken(ctx, db.Token{Name: "first", Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)})
 	crash.Point("token.stored")
 	if errors.Is(err, db.ErrTaken) {
 		fmt.Fprintln(stdout, "Another process was first: the token that it printed counts, and this one does not.")

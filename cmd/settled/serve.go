@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +18,7 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/crash"
 	"github.com/settled/settled/http"
+	"github.com/settled/settled/ledger"
 )
 
 type serveCommand struct {
@@ -45,7 +45,7 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 		return usageError{fmt.Errorf("ADMIN_ADDR: %w", err)}
 	}
 	if c.Sandbox {
-		box, err := openSandbox(&conf, public.Addr().String(), v.source["DATABASE_URL"] == "default", log)
+		box, err := openSandbox(ctx, &conf, public.Addr().String(), v.source["DATABASE_URL"] == "default", log)
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 		if ctx.Err() != nil {
 			return nil // told to stop before it could begin
 		}
-		return err
+		return misbound(err)
 	}
 	store0 := began.store
 	defer store0.Close()
@@ -79,11 +79,11 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	defer client.Close()
 
-	conf.policy.Epoch, conf.policy.EpochSince = began.epoch, began.since
+	conf.policy.Epoch, conf.policy.EpochSince, conf.policy.Account = began.epoch, began.since, began.bound.Account
 	system, err := actors.New(actors.Config{
 		Store: crashStore(store0), Transient: db.Transient, Broken: db.Damaged, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
-		Verify: verifyAccount(store0, client, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrOtherAccount) },
+		Verify: verifyAccount(store0, client, conf.mode, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
 		Metrics: registry, Log: log,
 	})
 	if err != nil {
@@ -91,7 +91,11 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	registerMetrics(registry, store0, log)
 
-	live := strings.HasPrefix(conf.stripeKey, "sk_live_") || strings.HasPrefix(conf.stripeKey, "rk_live_")
+	for _, n := range conf.notices {
+		log.Warn(n.Text, "notice", n.Code)
+		system.Notify(n)
+	}
+	live := conf.mode == ledger.LiveMode
 	server, err := http.New(http.Config{
 		Engine: crashEngine(system), Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: crashKeys(adapt.Store{DB: store0}),
 		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
@@ -129,27 +133,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	if stopped != nil { // not a failure: the protocol is made for it
 		log.Warn("the budget for stopping was too short", "err", stopped)
 	}
-	return errors.Join(err, drained, closed)
-}
-
-// verifyAccount proves that the key is the ledger's account's: keys derived for one account
-// mean nothing at another, so the same transfers would be paid again there.
-func verifyAccount(d *db.DB, client *stripe.Client, log *slog.Logger) func(context.Context) error {
-	return func(ctx context.Context) error {
-		id, _, err := client.Account(ctx)
-		var failed *stripe.ReadError
-		if errors.As(err, &failed) && failed.HTTPStatus == 403 {
-			log.Warn("the restricted key may not read its account, so a key of another account would not be noticed: grant it read access to accounts")
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		crash.Point("account.read")
-		err = d.BindAccount(ctx, id)
-		crash.Point("account.bound")
-		return err
-	}
+	return errors.Join(misbound(err), drained, closed)
 }
 
 // forgetKeys drops stored answers of idempotent requests after a week.

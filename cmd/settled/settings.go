@@ -170,6 +170,7 @@ func readSecret(path string) (string, error) {
 type config struct {
 	databaseURL    string
 	stripeKey      string
+	mode           ledger.Mode // of the key
 	stripeBase     string
 	webhookSecrets []string
 	limits         actors.Limits
@@ -185,6 +186,7 @@ type config struct {
 	shutdown       time.Duration
 	sentryDSN      string
 	speed          int // of the simulated Stripe's time; 1: real
+	notices        []ledger.Notice
 }
 
 // Format keeps the secrets out of whatever prints a config, whatever the verb.
@@ -263,8 +265,19 @@ func (v values) parse(sandbox bool) (config, []error) {
 		return true
 	}
 	key := "sk_test_none" // the base is looked at even when the key is wrong
-	if !sandbox && (strings.HasPrefix(c.stripeKey, "sk_") || strings.HasPrefix(c.stripeKey, "rk_")) && stripeTakes("STRIPE_SECRET_KEY", c.stripeKey, "") {
-		key = c.stripeKey
+	if !sandbox && (strings.HasPrefix(c.stripeKey, "sk_") || strings.HasPrefix(c.stripeKey, "rk_")) {
+		if err := stripe.CheckKey(c.stripeKey, c.stripeBase != ""); err != nil {
+			bad("STRIPE_SECRET_KEY", "%w", err)
+		} else {
+			key = c.stripeKey
+		}
+	}
+	c.mode, _ = stripe.ModeOf(c.stripeKey)
+	if sandbox {
+		if c.mode == ledger.LiveMode {
+			bad("STRIPE_SECRET_KEY", "is a live key, and a sandbox is a toy: unset it, so that the two cannot be taken for each other")
+		}
+		c.mode = ledger.SandboxMode
 	}
 	if c.stripeBase != "" {
 		stripeTakes("STRIPE_API_BASE", key, c.stripeBase)
@@ -338,6 +351,11 @@ func (v values) parse(sandbox bool) (config, []error) {
 		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
 			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
+		if c.mode == ledger.LiveMode {
+			bad("SIMULATED_SPEED", "is for a simulator, and the key is a live one: real money would be sent by clocks that run %d times too fast; leave the speed at 1", c.speed)
+		}
+		c.notices = append(c.notices, ledger.Notice{Code: "simulated_time", Mover: ledger.MoveOfPlatform,
+			Text: fmt.Sprintf("Time is simulated: SIMULATED_SPEED is %d, so what takes Stripe hours is taken to be over in seconds. This is for a simulator alone.", c.speed)})
 		c.policy = faster(c.policy, c.speed)
 		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second), c.reconcile.Rate*c.speed
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)

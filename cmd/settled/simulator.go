@@ -15,6 +15,7 @@ import (
 
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/ledger"
 )
 
 type simulatorCommand struct {
@@ -103,7 +104,7 @@ type sandbox struct {
 // openSandbox starts a simulator and points the configuration at it. Without a database that
 // was named, it makes one that is thrown away: the simulator forgets everything at the end,
 // and so must the ledger.
-func openSandbox(conf *config, public string, throwaway bool, log *slog.Logger) (*sandbox, error) {
+func openSandbox(ctx context.Context, conf *config, public string, throwaway bool, log *slog.Logger) (*sandbox, error) {
 	var b sandbox
 	if throwaway {
 		dir, url, err := throwAway()
@@ -116,9 +117,14 @@ func openSandbox(conf *config, public string, throwaway bool, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
+	account := randomAccount()
+	if own := sandboxOf(ctx, conf.databaseURL); own != "" {
+		account = own
+		conf.notices = append(conf.notices, ledger.Notice{Code: "sandbox_forgot", Text: "The simulator has forgotten all that this ledger knows of the last time: what was paid then is not there."})
+	}
 	secret := "whsec_" + rand.Text()
 	b.sim = stripesim.New(stripesim.Config{
-		Seed: seedOr(nil), Times: simulatedTimes(conf.speed), AccountID: randomAccount(),
+		Seed: seedOr(nil), Times: simulatedTimes(conf.speed), AccountID: account,
 		WebhookURL: "http://" + public + "/webhooks/stripe", WebhookSecret: secret,
 	})
 	b.server = &nethttp.Server{Handler: b.sim.Handler(), ReadHeaderTimeout: 10 * time.Second}
@@ -127,6 +133,23 @@ func openSandbox(conf *config, public string, throwaway bool, log *slog.Logger) 
 	conf.webhookSecrets = []string{secret}
 	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase, "database", db.ShowURL(conf.databaseURL), "thrown_away", throwaway)
 	return &b, nil
+}
+
+// sandboxOf tells the account of a sandbox's own ledger; empty: it is none, or has no account yet. A database that cannot
+// be read says the reason when it is opened for good.
+func sandboxOf(ctx context.Context, url string) string {
+	d, err := db.Open(ctx, url, db.Options{})
+	if err != nil {
+		return ""
+	}
+	defer d.Close()
+	if d.Check(ctx) != nil {
+		return ""
+	}
+	if bound, err := d.Binding(ctx); err == nil && bound.Mode == ledger.SandboxMode {
+		return bound.Account
+	}
+	return ""
 }
 
 // Close ends the simulator and removes the throw-away database.

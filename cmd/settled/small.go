@@ -10,6 +10,7 @@ import (
 
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/http"
+	"github.com/settled/settled/ledger"
 )
 
 type versionCommand struct{}
@@ -74,6 +75,7 @@ type migrateCommand struct {
 	Up       migrateUp       `cmd:"" help:"Apply what is pending (serve does so too)."`
 	Status   migrateStatus   `cmd:"" help:"List the migrations and when each was applied."`
 	Dump     migrateDump     `cmd:"" help:"Print the SQL of all migrations."`
+	Mode     migrateMode     `cmd:"" help:"Say which mode (live or test) the orders of an old ledger are of, which was bound before modes were written down."`
 	Restored migrateRestored `cmd:"" help:"Say that the database was restored from a copy: a new ledger epoch begins, in which open operations are looked up at Stripe before they go on. PostgreSQL shows a restore by itself; SQLite cannot."`
 }
 
@@ -84,6 +86,10 @@ type (
 		Dialect string `arg:"" enum:"postgres,sqlite" help:"postgres or sqlite."`
 	}
 	migrateRestored struct{ flags }
+	migrateMode     struct {
+		Mode string `arg:"" enum:"live,test" help:"live or test."`
+		flags
+	}
 )
 
 // openOnly opens the configured database and leaves its schema alone.
@@ -143,6 +149,23 @@ func (c migrateDump) Run(w world) error {
 	}
 	_, err = fmt.Fprint(w.stdout, text)
 	return err
+}
+
+// Run takes a person's word for a ledger's mode.
+func (c migrateMode) Run(ctx context.Context, w world) error {
+	d, err := openOnly(ctx, c.flags, w)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Check(ctx); err != nil {
+		return err
+	}
+	if err := d.DeclareMode(ctx, ledger.Mode(c.Mode)); err != nil {
+		return misbound(err)
+	}
+	fmt.Fprintf(w.stdout, "the ledger is of %s mode\n", c.Mode)
+	return nil
 }
 
 // Run begins a new epoch.

@@ -39,7 +39,7 @@ func (s Store) Tokens(ctx context.Context) ([]http.Token, error) {
 	}
 	tokens := make([]http.Token, len(stored))
 	for i, t := range stored {
-		tokens[i] = http.Token{Name: t.Name, Prefix: t.Prefix, Hash: t.Hash, Role: http.Role(t.Role), CreatedAt: t.CreatedAt, RevokedAt: t.RevokedAt}
+		tokens[i] = http.Token{Name: t.Name, Prefix: t.Prefix, Hash: t.Hash, Role: http.Role(t.Role), CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt}
 	}
 	return tokens, nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/dbtest"
 	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/ledger"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -53,21 +54,21 @@ func TestAFaultDoesWhatItSays(t *testing.T) {
 				watch := open(t, url, db.Options{})
 
 				armed = true
-				err := d.BindAccount(ctx, "acct_1")
+				err := d.Bind(ctx, ledger.Binding{Account: "acct_1", Mode: ledger.TestMode})
 				if told := err == nil; told != tc.told || !told && !db.Transient(err) {
 					t.Errorf("the caller heard: %v", err)
 				}
 				if armed {
 					t.Errorf("there was no %s", tc.call)
 				}
-				if id, err := watch.Account(ctx); err != nil || (id != "") != tc.done {
-					t.Errorf("it is bound to %q, %v", id, err)
+				if b, err := watch.Binding(ctx); err != nil || (b != ledger.Binding{}) != tc.done {
+					t.Errorf("it is bound to %s, %v", b, err)
 				}
 				// What was rolled back holds no lock, and what was lost can be had again.
-				if err := watch.BindAccount(ctx, "acct_1"); err != nil {
+				if err := watch.Bind(ctx, ledger.Binding{Account: "acct_1", Mode: ledger.TestMode}); err != nil {
 					t.Error(err)
 				}
-				if err := d.BindAccount(ctx, "acct_1"); (err != nil) != tc.dead {
+				if err := d.Bind(ctx, ledger.Binding{Account: "acct_1", Mode: ledger.TestMode}); (err != nil) != tc.dead {
 					t.Errorf("the next call: %v", err)
 				}
 				if !tc.dead {
