@@ -143,7 +143,7 @@ func TestADaemonBehindTheEpochSendsNothingAndEnds(t *testing.T) {
 		w.passes(time.Minute)
 		posts := len(w.posts)
 
-		m := ledger.Message{Type: ledger.MessageRelease}
+		m := ledger.Message{Type: ledger.MessageRelease, Override: "schedule"}
 		if _, err := a.inject(late, m); !errors.Is(err, ledger.ErrUnavailable) {
 			t.Errorf("a message to the daemon that is behind: %v", err)
 		}

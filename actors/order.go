@@ -41,21 +41,13 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	msg := m.message
 	var change ledger.Change
 	var err error
-	if op, _ := x.Current(); msg.Type == ledger.MessageCancel && op != nil && op.Epoch < t.sys.conf.Policy.Epoch {
+	if msg.Type == ledger.MessageCancel && t.behindEpoch(msg) {
 		// What was lost may have been a send, and a cancel would deny it.
 		t.forbid(c, m, fmt.Errorf("%w: the database lost commits at %s, and this has not been looked up at Stripe since; released or retried, it will be, before anything is sent",
 			ledger.ErrTooEarly, t.sys.conf.Policy.EpochSince.UTC().Format(time.RFC3339)))
 		return
 	}
 	switch msg.Type {
-	case ledger.MessageHold:
-		change, err = x.Hold(ledger.HeldByOperator, msg.Until, msg.By)
-	case ledger.MessageRelease:
-		change, err = x.Release(msg.By)
-	case ledger.MessageCancel:
-		change, err = x.Cancel(msg.By)
-	case ledger.MessageRetry:
-		change, err = x.Retry(msg.By)
 	case ledger.MessageReverse:
 		for _, r := range x.Reversals {
 			if r.ID == msg.ID { // the message acted before its answer was lost
@@ -74,7 +66,11 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		m.answer(injected{before: x.State, record: t.w.record})
 		t.crash(&Setback{Kind: Asked, Code: "restart"})
 	default:
-		err = fmt.Errorf("%w: %q is no message", ledger.ErrIllegalMove, msg.Type)
+		if msg.Type == ledger.MessageHold && x.Holding(msg) {
+			m.answer(injected{before: x.State, record: t.w.record})
+			return
+		}
+		change, err = x.Command(msg)
 	}
 	if err != nil {
 		t.forbid(c, m, err)
@@ -86,11 +82,33 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	})
 }
 
+// behindEpoch reports a command about an operation of an earlier epoch, which was not looked up at
+// Stripe since.
+func (t *transfer) behindEpoch(msg ledger.Message) bool {
+	x := &t.w.record.Transfer
+	epoch := t.sys.conf.Policy.Epoch
+	if msg.Reversal == (ledger.ID{}) {
+		op, _ := x.Current()
+		return op != nil && op.Epoch < epoch
+	}
+	r, err := x.Reversal(msg.Reversal)
+	return err == nil && r.Epoch < epoch
+}
+
 // resolve reads Stripe before a person's word is taken: evidence wins over it.
 func (t *transfer) resolve(c actor.Context, m inject) {
 	x := &t.w.record.Transfer
 	op, kind := x.Current()
 	form := map[ledger.Kind]string{ledger.CreateTransfer: "tr_", ledger.MakeReversal: "trr_"}[kind]
+	if id := m.message.Reversal; id != (ledger.ID{}) && (op == nil || op.ID != id) {
+		// Only one operation is under way at a time, and it is another, if any.
+		r, err := x.Reversal(id)
+		if err == nil {
+			err = fmt.Errorf("%w: only what is unresolved or parked can be resolved, and reversal %s is %s", ledger.ErrIllegalMove, id, r.State)
+		}
+		t.forbid(c, m, err)
+		return
+	}
 	switch {
 	case op == nil || op.State != ledger.Unresolved && op.State != ledger.Parked:
 		t.forbid(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.State))

@@ -34,6 +34,7 @@ func TestWhatIsNotSentYetCanBeHeldReleasedAndCanceled(t *testing.T) {
 		}
 		w.refuses(ids[2], ledger.Message{Type: ledger.MessageRelease}, ledger.ErrIllegalMove)
 		until := time.Now().Add(3 * time.Hour)
+		w.says(ids[0], ledger.Message{Type: ledger.MessageRelease})
 		w.says(ids[0], ledger.Message{Type: ledger.MessageHold, Until: until})
 		w.restart() // the gate opens
 		w.passes(2 * time.Hour)

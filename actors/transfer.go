@@ -287,7 +287,7 @@ func (t *transfer) proceed(c actor.Context) {
 		w.look = &look{decides: step.Decides}
 		t.ask(c, reads)
 	case step.Action == ledger.Release:
-		change, err := x.Release(ledger.By{Principal: "settled", Reason: step.Why})
+		change, err := x.Lapse(now)
 		t.commit(c, change, err, nil)
 	case step.Action == ledger.GiveUp:
 		change, err := x.GiveUp(step.Code, step.Why)
@@ -309,6 +309,9 @@ func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
 	if step.Awaits != ledger.BackOff {
 		since := w.at.Add(w.record.Digest.Last.Sub(w.record.ReadAt))
 		c.Send(t.sys.inbox, await{conditionOf(step.Awaits, w.record.Transfer.Destination), c.Self(), since})
+	}
+	if end := w.record.Transfer.NextHoldEnd(); !end.IsZero() {
+		d = min(d, end.Sub(t.now())) // a hold ends at its own time, whatever else is waited for
 	}
 	self, sys, m := c.Self(), t.sys, due{t.inc}
 	t.until = time.Now().Add(d)
@@ -350,6 +353,7 @@ func (t *transfer) settle(c actor.Context, r committed) {
 	then := w.then
 	w.committing, w.then, w.retried = false, nil, r.retried
 	var change *ledger.Change
+	anew := false
 	err := r.err
 	switch {
 	case err != nil: // ErrUnavailable only when the system stops; else a bug, see below
@@ -359,11 +363,18 @@ func (t *transfer) settle(c actor.Context, r committed) {
 		t.recall(c)
 	default:
 		change = &r.changes[0]
+		var was ledger.ID
+		if op, _ := w.record.Transfer.Current(); op != nil {
+			was = op.ID
+		}
 		w.record.Transfer = change.After
-		if op, _ := change.After.Current(); op != nil && op.ID == change.History.Subject {
+		switch op, _ := change.After.Current(); {
+		case op != nil && op.ID == change.History.Subject:
 			w.record.Digest = w.record.Digest.Add(change.History)
-		} else {
+		case op != nil && op.ID == was: // a command to one of its siblings
+		default:
 			w.record.Digest = ledger.Digest{}
+			anew = op != nil && op.Generation > 0 // it was tried before, and what came of it is to be read
 		}
 		w.record.ReadAt, w.at = r.at, time.Now()
 		t.sys.metrics.transitions.WithLabelValues(change.History.Kind.String(), string(change.History.To)).Inc()
@@ -376,6 +387,9 @@ func (t *transfer) settle(c actor.Context, r committed) {
 			return
 		}
 		panic(fmt.Errorf("transfer %s: commit: %w", t.id, err))
+	}
+	if anew {
+		t.recall(c)
 	}
 	t.turn(c)
 }

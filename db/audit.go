@@ -124,6 +124,22 @@ func addChains(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Audit
 		}
 		history[h.Transfer] = append(history[h.Transfer], h)
 	}
+	holds, err := holdsOfAll(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		r := index[id]
+		r.Transfer.Holds = nil // whatever its state: a hold at what is not held is to be found
+		for i := range holds[id] {
+			if h := &holds[id][i]; h.Ended == 0 {
+				r.Transfer.Holds = append(r.Transfer.Holds, *h)
+			}
+		}
+		if err := attach(history[id], holds[id]); err != nil && r.Broken == nil {
+			r.Broken = err
+		}
+	}
 	for _, id := range ids {
 		if r := index[id]; r.Broken == nil {
 			r.Broken = r.Transfer.CheckChain(history[id], postings[id])

@@ -120,6 +120,7 @@ type groups struct {
 	createTransfers group
 	changeTransfers group
 	putReversals    group
+	putHolds        group
 	addHistory      group
 	addPostings     group
 	addEvents       group
@@ -144,9 +145,11 @@ func makeGroups(e engine, db *bun.DB) groups {
 		createTransfers: insert(sheetOf[transferRow](db), "ON CONFLICT DO NOTHING"),
 		changeTransfers: group{change, e.updateText(change), true},
 		putReversals:    insert(reversal, upsert),
-		addHistory:      insert(sheetOf[historyRow](db), ""),
-		addPostings:     insert(sheetOf[postingRow](db), ""),
-		addEvents:       insert(sheetOf[newEventRow](db), "ON CONFLICT DO NOTHING"),
+		putHolds: insert(sheetOf[holdRow](db), "ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, ended_at = excluded.ended_at "+
+			"WHERE holds.transfer_id = excluded.transfer_id AND holds.ended IS NULL"),
+		addHistory:  insert(sheetOf[historyRow](db), ""),
+		addPostings: insert(sheetOf[postingRow](db), ""),
+		addEvents:   insert(sheetOf[newEventRow](db), "ON CONFLICT DO NOTHING"),
 	}
 }
 

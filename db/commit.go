@@ -30,7 +30,7 @@ import (
 func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
 	won = make([]bool, len(changes))
 	g := &d.groups
-	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.addHistory, &g.addPostings); err != nil {
+	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings); err != nil {
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
 	err = d.change(ctx, func(tx bun.Tx) error {
@@ -97,6 +97,7 @@ func (d *DB) guard(ctx context.Context, tx bun.Tx, changes []ledger.Change, spen
 func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won []bool) error {
 	var (
 		reversals []reversalRow
+		holds     []holdRow
 		history   = make([]historyRow, 0, len(changes))
 		postings  = make([]postingRow, 0, 2*len(changes))
 	)
@@ -111,6 +112,9 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 		for _, no := range c.Touched {
 			reversals = append(reversals, toReversalRow(c.After.ID, no, &c.After.Reversals[no]))
 		}
+		for i := range c.History.Holds {
+			holds = append(holds, toHoldRow(c.After.ID, &c.History.Holds[i]))
+		}
 		history = append(history, toHistoryRow(&c.History))
 		for no, p := range c.Postings {
 			postings = append(postings, postingRow{TransferID: c.After.ID, Version: c.After.Version, No: int64(no),
@@ -123,6 +127,12 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 	}
 	if i := slices.Index(stored, false); i >= 0 {
 		return fmt.Errorf("reversal %s belongs to another transfer than %s", reversals[i].ID, reversals[i].TransferID)
+	}
+	if stored, err = run(ctx, d, tx.Tx, &d.groups.putHolds, holds); err != nil {
+		return err
+	}
+	if i := slices.Index(stored, false); i >= 0 {
+		return fmt.Errorf("hold %s is another transfer's than %s, or has ended", holds[i].ID, holds[i].TransferID)
 	}
 	if _, err := run(ctx, d, tx.Tx, &d.groups.addHistory, history); err != nil {
 		return err

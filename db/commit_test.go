@@ -403,8 +403,8 @@ func TestFinerTimesAreCutOff(t *testing.T) {
 		x := commit(t, d, accept(o), nil)
 		got := load(t, d, x.ID).Transfer
 		want := time.Date(2090, 1, 2, 5, 4, 5, 123456000, time.UTC)
-		if !got.NotBefore.Equal(want) || !got.HeldUntil.Equal(want) {
-			t.Errorf("stored as %s and %s", got.NotBefore, got.HeldUntil)
+		if !got.NotBefore.Equal(want) || !got.HoldEndsAt.Equal(want) {
+			t.Errorf("stored as %s and %s", got.NotBefore, got.HoldEndsAt)
 		}
 	})
 }
@@ -417,10 +417,10 @@ func TestATimeThatDoesNotSortIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.After.HeldUntil = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+			c.After.HoldEndsAt = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
 			_, _, err = d.Commit(t.Context(), []ledger.Change{c})
 			var wrong ledger.FieldError
-			if !errors.As(err, &wrong) || wrong.Field != "held_until" || Transient(err) {
+			if !errors.As(err, &wrong) || wrong.Field != "hold_ends_at" || Transient(err) {
 				t.Errorf("the year %d: %v", year, err)
 			}
 		}

@@ -34,6 +34,9 @@ func (d *DB) Dossier(ctx context.Context, id ledger.ID) (dossier ledger.Dossier,
 			}
 			dossier.History = append(dossier.History, h)
 		}
+		if err := addHoldsToHistory(ctx, tx, dossier.History, id); err != nil {
+			return err
+		}
 		var postings []postingRow
 		if err := tx.NewSelect().Model(&postings).Where("transfer_id = ?", id).OrderExpr("version, no").Scan(ctx); err != nil {
 			return err

@@ -50,7 +50,7 @@ func (d *DB) ByReference(ctx context.Context, refs []string) ([]ledger.Record, e
 // unfinished is the condition of the index transfers_unfinished, to the letter: only so does
 // either database use it.
 const unfinished = `(state = 'pending' OR state = 'sending' OR state = 'failed' OR state = 'unresolved' OR state = 'reversal_pending'
-	OR (state = 'held' AND held_until IS NOT NULL))`
+	OR (state = 'held' AND hold_ends_at IS NOT NULL))`
 
 // Unfinished reads a page of the transfers that something is still to happen to by itself, in
 // the order of their IDs; after is the last ID of the page before, or zero.
@@ -102,7 +102,7 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 	}
 	records := make([]ledger.Record, len(rows))
 	index := make(map[ledger.ID]*ledger.Record, len(rows))
-	var sent []ledger.ID // only what Stripe holds has reversals
+	var sent, held []ledger.ID // only what Stripe holds has reversals; only these states have holds
 	for i := range rows {
 		r := &records[i]
 		if r.Transfer, err = rows[i].transfer(); err != nil {
@@ -113,8 +113,14 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 		if r.Transfer.StripeID != "" {
 			sent = append(sent, r.Transfer.ID)
 		}
+		if r.Transfer.State == ledger.Held || r.Transfer.State == ledger.ReversalPending {
+			held = append(held, r.Transfer.ID)
+		}
 	}
 	if err := d.addReversals(ctx, tx, index, sent); err != nil {
+		return nil, err
+	}
+	if err := d.addHolds(ctx, tx, index, held); err != nil {
 		return nil, err
 	}
 	if digest {

@@ -27,7 +27,7 @@ type transferRow struct {
 	ErrorCode      string            `bun:"error_code"`
 	ErrorMessage   string            `bun:"error_message"`
 	HeldBy         ledger.HoldSource `bun:"held_by"`
-	HeldUntil      instant           `bun:"held_until"`
+	HoldEndsAt     instant           `bun:"hold_ends_at"`
 	AmountReversed int64             `bun:"amount_reversed"`
 	Chain          string            `bun:"chain,nullzero"`
 
@@ -48,7 +48,7 @@ type transferRow struct {
 // transferChanges lists the columns of a transfer that a change may write; its guard is the
 // version.
 var transferChanges = []string{"id", "version", "state", "since", "epoch", "generation", "request_hash", "first_sent_at",
-	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "held_until", "amount_reversed", "chain"}
+	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "hold_ends_at", "amount_reversed", "chain"}
 
 // changedTransfer fills the columns that a change may write.
 func changedTransfer(t *ledger.Transfer) transferRow {
@@ -57,7 +57,7 @@ func changedTransfer(t *ledger.Transfer) transferRow {
 		Epoch: int64(t.Epoch), Generation: int64(t.Generation), RequestHash: t.RequestHash,
 		FirstSentAt: toInstant(t.FirstSentAt), OpenSends: int64(t.OpenSends), StripeID: t.StripeID,
 		ErrorCode: t.ErrorCode, ErrorMessage: t.ErrorMessage,
-		HeldBy: t.HeldBy, HeldUntil: toInstant(t.HeldUntil), AmountReversed: t.AmountReversed, Chain: t.Chain,
+		HeldBy: t.HeldBy, HoldEndsAt: toInstant(t.HoldEndsAt), AmountReversed: t.AmountReversed, Chain: t.Chain,
 	}
 }
 
@@ -93,7 +93,7 @@ func (r *transferRow) transfer() (ledger.Transfer, error) {
 			SourceTransaction: r.SourceTransaction, TransferGroup: r.TransferGroup, Description: r.Description,
 			NotBefore: r.NotBefore.time(),
 		},
-		Version: r.Version, HeldBy: r.HeldBy, HeldUntil: r.HeldUntil.time(),
+		Version: r.Version, HeldBy: r.HeldBy, HoldEndsAt: r.HoldEndsAt.time(),
 		AmountReversed: r.AmountReversed, Chain: r.Chain, CreatedAt: r.CreatedAt.time(),
 	}
 	if r.Metadata != "" {

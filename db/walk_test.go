@@ -336,7 +336,7 @@ func (w *walker) lists(t *testing.T, d *DB) {
 		case ledger.Pending, ledger.Sending, ledger.FailedState, ledger.Unresolved, ledger.ReversalPending:
 			unfinished++
 		case ledger.Held:
-			if !x.HeldUntil.IsZero() {
+			if !x.HoldEndsAt.IsZero() {
 				unfinished++
 			}
 		}

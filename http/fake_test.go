@@ -172,14 +172,8 @@ func (w *world) Inject(_ context.Context, m ledger.Message) (ledger.Record, erro
 	var c ledger.Change
 	var err error
 	switch m.Type {
-	case ledger.MessageRetry:
-		c, err = d.Transfer.Retry(m.By)
-	case ledger.MessageHold:
-		c, err = d.Transfer.Hold(ledger.HeldByOperator, m.Until, m.By)
-	case ledger.MessageRelease:
-		c, err = d.Transfer.Release(m.By)
-	case ledger.MessageCancel:
-		c, err = d.Transfer.Cancel(m.By)
+	default:
+		c, err = d.Transfer.Command(m)
 	case ledger.MessageReverse:
 		c, err = d.Transfer.Reverse(uuid.Must(uuid.NewV7()), m.Amount, 1, m.By)
 	case ledger.MessageResolve:

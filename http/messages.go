@@ -11,7 +11,7 @@ import (
 // messageNamespace derives the ID of a message from the idempotency key that it came with.
 var messageNamespace = uuid.MustParse("1c5d7e0a-6a0e-5b7e-8f4e-0d7a3c9e21b4")
 
-var messageNames = []string{"type", "reason", "amount", "until", "outcome", "stripe_id"}
+var messageNames = []string{"type", "reason", "amount", "until", "outcome", "stripe_id", "reversal", "override"}
 
 // injectMessage hands a person's message to the engine, which audits it before it acts.
 func (s *Server) injectMessage(c *call) (reply, error) {
@@ -34,6 +34,8 @@ func (s *Server) injectMessage(c *call) (reply, error) {
 		Until:    f.moment("until"),
 		Outcome:  ledger.Outcome(f.text("outcome")),
 		StripeID: f.text("stripe_id"),
+		Reversal: f.id("reversal"),
+		Override: f.text("override"),
 	}
 	amount, given := f.integer("amount")
 	if m.Amount = amount; given && amount == 0 {
@@ -52,6 +54,17 @@ func (s *Server) injectMessage(c *call) (reply, error) {
 		return reply{}, fmt.Errorf("%s transfer %s: %w", m.Type, id, err)
 	}
 	return reply{status: 202, body: mustJSON(s.viewRecord(&record, s.live(c, id)))}, nil
+}
+
+// id reads the ID of one of our objects; zero when it is absent.
+func (f *form) id(name string) (id ledger.ID) {
+	if text := f.text(name); text != "" {
+		var err error
+		if id, err = ledger.ParseID(text); err != nil || id == (ledger.ID{}) {
+			f.refuse(name, "must be an ID, such as a reversal's id in the transfer's reversals")
+		}
+	}
+	return id
 }
 
 // messageID draws an ID, or derives it from the idempotency key: a repeat after a crash, which

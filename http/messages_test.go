@@ -27,7 +27,7 @@ func TestAMessageActsAndIsAudited(t *testing.T) {
 	if got["status"] != "held" || got["held_by"] != "operator" || got["held_until"] != "2026-03-01T00:00:00Z" {
 		t.Errorf("%s", a.body)
 	}
-	same(t, got["why"], map[string]any{"sentence": "Held by operator until 2026-03-01T00:00:00Z.", "code": "held_by_operator", "mover": "settled", "next_at": "2026-03-01T00:00:00Z"})
+	same(t, got["why"], map[string]any{"sentence": "Held by backend since 2026-01-31T12:00:00Z until 2026-03-01T00:00:00Z: 'the seller is being looked at'. `release` lets it go.", "code": "held_by_operator", "mover": "settled", "next_at": "2026-03-01T00:00:00Z"})
 	rows := s.history()
 	by := rows[len(rows)-1].By
 	if by.Principal != "backend" || by.Reason != "the seller is being looked at" || by.Message.Version() != 7 {

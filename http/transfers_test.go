@@ -26,7 +26,10 @@ func TestAnOrderBecomesATransfer(t *testing.T) {
 	if want := "/v1/transfers/" + got["id"].(string); a.header.Get("Location") != want {
 		t.Errorf("Location %q, want %q", a.header.Get("Location"), want)
 	}
+	same(t, holdsOf(got), []any{map[string]any{"source": "schedule", "reason": "the order's not_before", "by": "backend",
+		"since": "2026-01-31T12:00:00Z", "until": "2026-02-01T00:00:00.123456Z"}})
 	delete(got, "id")
+	delete(got, "holds")
 	want := map[string]any{
 		"object": "transfer", "reference": "inv-1", "seller": "s-1", "destination": "acct_1Seller", "amount": 1230.0, "currency": "eur",
 		"source_transaction": "ch_1", "transfer_group": "g", "description": `Über "alles" ä`, "not_before": "2026-02-01T00:00:00.123456Z",
@@ -48,6 +51,15 @@ func TestAnOrderBecomesATransfer(t *testing.T) {
 	if got["status"] != "pending" {
 		t.Errorf("status %v", got["status"])
 	}
+}
+
+// holdsOf returns the holds of a transfer or a reversal as it was answered, without their IDs.
+func holdsOf(got map[string]any) []any {
+	holds := got["holds"].([]any)
+	for _, h := range holds {
+		delete(h.(map[string]any), "id")
+	}
+	return holds
 }
 
 func (w *world) history() []ledger.History {
@@ -400,6 +412,7 @@ func TestATransferIsToldInFull(t *testing.T) {
 	r := got["reversals"].([]any)[0].(map[string]any)
 	delete(r, "id")
 	same(t, r, map[string]any{"object": "reversal", "amount": 230, "status": "pending", "cause": "returned", "external": false, "stripe_id": nil,
+		"held_by": nil, "held_until": nil, "holds": []any{},
 		"error_code": nil, "error_message": nil, "generation": 0, "created_at": "2026-01-31T12:00:00Z", "updated_at": "2026-01-31T12:00:00Z"})
 	if got["status"] != "reversal_pending" || got["stripe_id"] != "tr_1" || got["amount_remaining"] != 1000.0 {
 		t.Errorf("%v", got)

@@ -24,7 +24,8 @@ type transferView struct {
 	Metadata          map[string]string  `json:"metadata"`
 	Status            ledger.State       `json:"status"`
 	HeldBy            *ledger.HoldSource `json:"held_by"`
-	HeldUntil         *time.Time         `json:"held_until"`
+	HeldUntil         *time.Time         `json:"held_until"` // when the last hold ends by itself; null: never, or none stands
+	Holds             []holdView         `json:"holds"`
 	AmountReversed    int64              `json:"amount_reversed"`
 	AmountRemaining   int64              `json:"amount_remaining"` // what may still be reversed
 	StripeID          *string            `json:"stripe_id"`
@@ -50,6 +51,30 @@ type reversalView struct {
 	Generation   int          `json:"generation"`
 	CreatedAt    *time.Time   `json:"created_at"`
 	UpdatedAt    *time.Time   `json:"updated_at"`
+
+	HeldBy    *ledger.HoldSource `json:"held_by"`
+	HeldUntil *time.Time         `json:"held_until"`
+	Holds     []holdView         `json:"holds"`
+}
+
+// holdView is a hold that stands.
+type holdView struct {
+	ID     ledger.ID         `json:"id"`
+	Source ledger.HoldSource `json:"source"`
+	Reason *string           `json:"reason"`
+	By     *string           `json:"by"`
+	Since  *time.Time        `json:"since"`
+	Until  *time.Time        `json:"until"`
+}
+
+// viewHolds shows the holds of an operation: by which it is held longest, until when, and all.
+func viewHolds(t *ledger.Transfer, operation ledger.ID) (by *ledger.HoldSource, until *time.Time, all []holdView) {
+	all = []holdView{}
+	for _, h := range t.HoldsOf(operation) {
+		all = append(all, holdView{h.ID, h.Source, orNull(h.Reason), orNull(h.By), momentOrNull(h.Since), momentOrNull(h.Until)})
+	}
+	longest, _ := t.HeldLongest(operation)
+	return orNull(longest.Source), momentOrNull(longest.Until), all
 }
 
 // orNull returns nil for a value that says nothing.
@@ -75,13 +100,14 @@ func viewTransfer(t *ledger.Transfer) transferView {
 		Amount: t.Money.Amount, Currency: t.Money.Currency,
 		SourceTransaction: orNull(t.SourceTransaction), TransferGroup: orNull(t.TransferGroup), Description: orNull(t.Description),
 		NotBefore: momentOrNull(t.NotBefore), Metadata: t.Metadata,
-		Status: t.State, HeldBy: orNull(t.HeldBy), HeldUntil: momentOrNull(t.HeldUntil),
+		Status:         t.State,
 		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.StripeID),
 		ErrorCode: orNull(t.ErrorCode), ErrorMessage: orNull(t.ErrorMessage),
 		Generation: t.Generation, Version: t.Version,
 		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Since),
 		Reversals: make([]reversalView, len(t.Reversals)),
 	}
+	v.HeldBy, v.HeldUntil, v.Holds = viewHolds(t, t.ID)
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}
 	}
@@ -91,6 +117,7 @@ func viewTransfer(t *ledger.Transfer) transferView {
 			StripeID: orNull(r.StripeID), ErrorCode: orNull(r.ErrorCode), ErrorMessage: orNull(r.ErrorMessage),
 			Generation: r.Generation, CreatedAt: momentOrNull(r.CreatedAt), UpdatedAt: momentOrNull(r.Since),
 		}
+		v.Reversals[i].HeldBy, v.Reversals[i].HeldUntil, v.Reversals[i].Holds = viewHolds(t, r.ID)
 	}
 	return v
 }

@@ -23,14 +23,13 @@ func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
 			sum += r.Amount
 		}
 	}
-	op, _ := t.Current()
 	switch {
 	case len(foreign) == 0:
 		return Change{}, false, nil
 	case listed != s.AmountReversed:
 		return Change{}, false, fmt.Errorf("%w: Stripe lists reversals of %d and says that %d came back", ErrTooEarly, listed, s.AmountReversed)
-	case op != nil:
-		return Change{}, false, fmt.Errorf("%w: reversal %s is being driven, and comes to its end first", ErrIllegalMove, op.ID)
+	case t.Unended() != nil:
+		return Change{}, false, fmt.Errorf("%w: reversal %s has not come to its end, and does first", ErrIllegalMove, t.Unended().ID)
 	case t.AmountReversed+sum > t.Money.Amount:
 		return Change{}, false, fmt.Errorf("%w: %d came back by other hands, and of %d the ledger has %d come back already",
 			ErrConflict, sum, t.Money.Amount, t.AmountReversed)

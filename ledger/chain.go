@@ -67,6 +67,24 @@ func (h *History) link(prev string, postings []Posting) string {
 		num(p.Amount)
 		str(string(p.Currency))
 	}
+	for i := range h.Holds {
+		// No account is called so: rows without holds hash as they did before there were any.
+		switch d := &h.Holds[i]; {
+		case d.Begun == h.Version:
+			str("hold begins")
+			text = append(text, d.ID[:]...)
+			text = append(text, d.Operation[:]...)
+			str(string(d.Source))
+			str(d.Reason)
+			str(d.By)
+			num(d.Since.UnixMicro())
+			num(d.Until.UnixMicro())
+		default:
+			str("hold ends")
+			text = append(text, d.ID[:]...)
+			num(d.EndedAt.UnixMicro())
+		}
+	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }

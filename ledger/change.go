@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // What callers decide on.
@@ -71,6 +73,7 @@ func (t *Transfer) index(op *Operation) int {
 // seal completes a change whose rows are all in place, and checks it.
 func (c *Change) seal(before Transfer) {
 	c.Was, c.chain = before.State, before.Chain
+	c.arrange()
 	c.History.Status = c.After.State
 	c.entered = c.After.State != before.State
 	c.check(before)
@@ -125,6 +128,10 @@ func (c *Change) check(before Transfer) {
 		panic(fmt.Sprintf("ledger: transfer %s would be %s without a Stripe ID", t.ID, t.State))
 	case c.History.To == Completed && c.Subject().StripeID == "":
 		panic(fmt.Sprintf("ledger: operation %s of transfer %s would be completed without a Stripe ID", c.History.Subject, t.ID))
+	case (t.State == Held) != (t.HeldBy != ""):
+		panic(fmt.Sprintf("ledger: transfer %s would be %s with %d holds", t.ID, t.State, len(t.Holds)))
+	case c.History.Event == EventSend && len(t.HoldsOf(c.History.Subject)) > 0:
+		panic(fmt.Sprintf("ledger: operation %s would be sent while it is held", c.History.Subject))
 	case c.Subject().OpenSends < 0:
 		panic(fmt.Sprintf("ledger: transfer %s would have %d open sends", t.ID, c.Subject().OpenSends))
 	}
@@ -138,7 +145,8 @@ func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
 	e := EventAccept
 	if o.NotBefore.After(now) {
 		e = EventHold
-		t.HeldBy, t.HeldUntil = HeldBySchedule, o.NotBefore
+		t.Holds = []Hold{{ID: uuid.NewSHA1(holdNamespace, fmt.Appendf(nil, "%s 1", id)), Operation: id, Source: HeldBySchedule,
+			Reason: "the order's not_before", By: by.Principal, Until: o.NotBefore, Begun: 1}}
 	}
 	c, err := t.move(&t.Operation, e, by, nil)
 	if err != nil {
@@ -281,7 +289,6 @@ func (t Transfer) catchUp(op *Operation) (Transfer, []Posting, error) {
 		e := EventSend
 		if o.State == Held {
 			e = EventRelease
-			t.HeldBy, t.HeldUntil = "", time.Time{}
 		}
 		to, err := move(table, o.State, e)
 		if err != nil {

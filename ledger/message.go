@@ -9,27 +9,6 @@ import (
 // What a person may ask of a transfer. Each is a step through the same table as the
 // machine's own, and none goes round the money protocol.
 
-// Hold keeps a transfer from being sent, until a moment or (zero) until it is released. Only
-// a transfer with no open send can be held.
-func (t Transfer) Hold(source HoldSource, until time.Time, by By) (Change, error) {
-	if t.StripeID != "" {
-		return Change{}, fmt.Errorf("%w: Stripe holds it already; the way back is a reversal", ErrIllegalMove)
-	}
-	if !until.IsZero() && until.Before(t.NotBefore) {
-		until = t.NotBefore // a hold that ends by itself does not end before the order's own date
-	}
-	c, err := t.move(&t.Operation, EventHold, by, nil)
-	c.After.HeldBy, c.After.HeldUntil = source, until
-	return c, err
-}
-
-// Release ends a hold; the transfer is owed again, at once.
-func (t Transfer) Release(by By) (Change, error) {
-	c, err := t.move(&t.Operation, EventRelease, by, spend)
-	c.After.HeldBy, c.After.HeldUntil = "", time.Time{}
-	return c, err
-}
-
 // spend has the next send begin a generation. A pending operation keeps its key, which was
 // never executed; but one that comes back from a hold, or from having been given up, may have
 // a key that is bound to a refusal, which would only be replayed.
@@ -38,11 +17,9 @@ func spend(o *Operation) { o.FirstSentAt = time.Time{} }
 // Cancel ends a transfer that was never sent, or of which it is proved that it moved no money.
 func (t Transfer) Cancel(by By) (Change, error) {
 	if t.StripeID != "" {
-		return Change{}, fmt.Errorf("%w: Stripe holds it; the way back is a reversal", ErrIllegalMove)
+		return Change{}, t.nameTheReversal()
 	}
-	c, err := t.move(&t.Operation, EventCancel, by, nil)
-	c.After.HeldBy, c.After.HeldUntil = "", time.Time{}
-	return c, err
+	return t.move(&t.Operation, EventCancel, by, nil)
 }
 
 // Retry has a refused operation tried again now, its count of refusals begun anew. Of a
@@ -54,6 +31,9 @@ func (t Transfer) Retry(by By) (Change, error) {
 			mutate = spend
 		}
 		return t.move(op, EventRetry, by, mutate)
+	}
+	if r := t.Unended(); r != nil {
+		return Change{}, fmt.Errorf("%w: its reversal %s is held by %s: release it", ErrIllegalMove, r.ID, sources(t.HoldsOf(r.ID)))
 	}
 	if t.State != PermanentlyFailed {
 		return Change{}, fmt.Errorf("%w: nothing is left to retry in %s", ErrIllegalMove, t.State)

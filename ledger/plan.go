@@ -107,7 +107,7 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	op, kind := t.Current()
 	switch t.State {
 	case Held:
-		return planHeld(t)
+		return planHeld(t, t.HoldsOf(t.ID), Rest)
 	case Canceled:
 		return Step{Code: "canceled", Why: "Canceled before any money moved."}
 	case Completed:
@@ -119,6 +119,12 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	case PermanentlyFailed:
 		return Step{Code: orElse(lastError(t), "permanently_failed"), Mover: MoveOfPlatform,
 			Why: "The machine gave up: " + orElse(lastMessage(t), "no reason was recorded") + " Somebody must retry, reverse or cancel it."}
+	}
+	if end := t.NextHoldEnd(); !end.IsZero() && !end.After(now) {
+		return Step{Action: Release, At: end, Code: "hold_over", Mover: MoveOfSettled, Why: "The time of a hold is over."}
+	}
+	if op == nil && t.State == ReversalPending && len(t.Holds) > 0 {
+		return planHeld(t, t.Holds, Idle)
 	}
 	if op == nil {
 		// No change leads here. A row that says so all the same is for people to read, and the
@@ -143,15 +149,6 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 		return step
 	}
 	panic(fmt.Sprintf("ledger: operation %s is %q", op.ID, op.State))
-}
-
-func planHeld(t *Transfer) Step {
-	step := Step{Code: "held_by_" + string(t.HeldBy), Why: "Held by " + string(t.HeldBy) + ".", Mover: MoveOfPlatform}
-	if !t.HeldUntil.IsZero() {
-		step.Action, step.At, step.Mover = Release, t.HeldUntil, MoveOfSettled
-		step.Why = fmt.Sprintf("Held by %s until %s.", t.HeldBy, t.HeldUntil.UTC().Format(time.RFC3339))
-	}
-	return step
 }
 
 // planSend plans an operation of which no send is open: try, wait, or give up.

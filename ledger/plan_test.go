@@ -372,7 +372,7 @@ func TestThePlanNeverAsksForWhatTheTableRefuses(t *testing.T) {
 			case GiveUp:
 				s.did(s.x.GiveUp(step.Code, step.Why))
 			case Release:
-				s.did(s.x.Release(By{}))
+				s.did(s.x.Lapse(s.now))
 			}
 			if t.Failed() {
 				t.Fatalf("in run %d", i)

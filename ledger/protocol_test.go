@@ -218,9 +218,9 @@ func TestTheMoneyProtocol(t *testing.T) {
 		// Cancel, hold, release.
 		"what was never sent can be held, released and canceled": func(s *story) {
 			s.did(s.x.Hold(HeldByOperator, s.now.Add(time.Hour), person)).is(Held)
-			s.did(s.x.Hold(HeldByDispute, time.Time{}, person)).is(Held)
 			s.did(s.x.Release(person)).is(Pending)
-			s.did(s.x.Hold(HeldByOperator, time.Time{}, person)).did(s.x.Cancel(person)).is(Canceled)
+			s.did(s.x.Hold(HeldByOperator, time.Time{}, person)).did(s.x.Hold(HeldByDispute, time.Time{}, person))
+			s.did(s.x.Cancel(person)).is(Canceled)
 			if s.x.HeldBy != "" {
 				s.Error("canceled, and still held")
 			}
@@ -232,20 +232,6 @@ func TestTheMoneyProtocol(t *testing.T) {
 		"hold and cancel are refused when parked":     func(s *story) { s.parked().frozen() },
 		"hold and cancel are refused when it is paid": func(s *story) { s.sends().answers(paid).frozen() },
 		"also when its reversal was given up":         func(s *story) { s.sends().answers(paid).reverses(2, 0).did(s.x.GiveUp("bug", "")).frozen() },
-		"a hold that ends by itself does not end before the order's date": func(s *story) {
-			o := order()
-			o.Reference, o.NotBefore = "later", s.now.Add(48*time.Hour)
-			s.x, s.rows, s.books = Transfer{}, nil, Books{}
-			s.commit(Accept(o, id(1), 0, s.now, By{}))
-			s.is(Held).did(s.x.Hold(HeldByOperator, s.now.Add(time.Hour), person))
-			if !s.x.HeldUntil.Equal(o.NotBefore) {
-				s.Errorf("it would be sent at %s, before %s", s.x.HeldUntil, o.NotBefore)
-			}
-			s.did(s.x.Hold(HeldByOperator, s.now.Add(72*time.Hour), person))
-			if !s.x.HeldUntil.Equal(s.now.Add(72 * time.Hour)) {
-				s.Errorf("held until %s", s.x.HeldUntil)
-			}
-		},
 
 		// Giving up, and retrying.
 		"what is open is not given up": func(s *story) {
@@ -541,7 +527,7 @@ func TestAcceptance(t *testing.T) {
 	} {
 		o.NotBefore = tc.date
 		c := Accept(o, id(1), 3, dawn, By{})
-		if c.After.State != tc.want || c.After.Epoch != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HeldUntil.Equal(tc.date)) {
+		if c.After.State != tc.want || c.After.Epoch != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
 			t.Errorf("%s: %+v", name, c.After)
 		}
 	}

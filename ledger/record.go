@@ -59,6 +59,9 @@ const (
 // MessageTypes lists every message.
 var MessageTypes = []MessageType{MessageRetry, MessageHold, MessageRelease, MessageCancel, MessageReverse, MessageResolve, MessageRestart, MessageAdopt}
 
+// ofReversals lists the messages that may be about one reversal.
+var ofReversals = []MessageType{MessageRetry, MessageHold, MessageRelease, MessageCancel, MessageResolve}
+
 // Outcome is what a person says became of a parked operation.
 type Outcome string
 
@@ -72,8 +75,10 @@ const (
 type Message struct {
 	ID       ID
 	Transfer ID
+	Reversal ID // of the transfer's; zero: the message is about the transfer itself
 	Type     MessageType
-	By       By // Message is ID again
+	By       By     // Message is ID again
+	Override string // of a release: the source, or the ID, of the holds that it ends instead of the operators'
 	Amount   int64
 	Until    time.Time
 	Outcome  Outcome
@@ -100,6 +105,15 @@ func (m Message) Check(now time.Time) error {
 	only("amount", m.Amount != 0, MessageReverse)
 	only("until", !m.Until.IsZero(), MessageHold)
 	only("outcome", m.Outcome != "", MessageResolve)
+	only("override", m.Override != "", MessageRelease)
+	if m.Override != "" && !slices.Contains(HoldSources, HoldSource(m.Override)) {
+		if _, err := ParseID(m.Override); err != nil {
+			add("override", fmt.Sprintf("must be one of %s, or the ID of a hold", join(HoldSources)))
+		}
+	}
+	if m.Reversal != (ID{}) && !slices.Contains(ofReversals, m.Type) {
+		add("reversal", fmt.Sprintf("goes with %s only", join(ofReversals)))
+	}
 	if m.StripeID != "" && m.Type != MessageResolve && m.Type != MessageAdopt {
 		add("stripe_id", fmt.Sprintf("goes with %s or %s only", MessageResolve, MessageAdopt))
 	}

@@ -49,7 +49,8 @@ type Event string
 const (
 	EventAccept       Event = "accept"        // it was registered
 	EventHold         Event = "hold"          // somebody or a schedule wants it not sent
-	EventRelease      Event = "release"       // the hold ended
+	EventLetGo        Event = "let_go"        // a hold ended, and others stand
+	EventRelease      Event = "release"       // the last hold ended
 	EventSend         Event = "send"          // a call is committed to
 	EventConfirm      Event = "confirm"       // evidence: Stripe holds it
 	EventRefuse       Event = "refuse"        // evidence: this generation moved nothing
@@ -75,7 +76,7 @@ var ErrIllegalMove = errors.New("illegal move")
 // moves lists every step a transfer may take; what is not here is illegal.
 var moves = map[State]map[Event]State{
 	"":                {EventAccept: Pending, EventHold: Held},
-	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held},
+	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held, EventLetGo: Held},
 	Pending:           {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending},
 	FailedState:       {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState},
@@ -91,12 +92,13 @@ var moves = map[State]map[Event]State{
 	PermanentlyFailed: {EventRetry: Pending, EventReverse: ReversalPending, EventCancel: Canceled},
 }
 
-// reversalMoves is the same for a reversal: a send like a transfer's, without holds.
+// reversalMoves is the same for a reversal: a send like a transfer's. A hold is no state of it:
+// it stands beside the state, and keeps the reversal from being driven.
 var reversalMoves = map[State]map[Event]State{
 	"":                {EventReverse: Pending, EventAdopt: Completed},
-	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
+	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending, EventHold: Pending, EventLetGo: Pending, EventRelease: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled},
-	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState},
+	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: FailedState},
 	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled},
 	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled},
 	Completed:         {},

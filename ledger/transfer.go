@@ -10,18 +10,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// HoldSource says who or what holds a transfer back.
-type HoldSource string
-
-// The sources of a hold.
-const (
-	HeldByPayment  HoldSource = "payment"
-	HeldBySchedule HoldSource = "schedule"
-	HeldByOperator HoldSource = "operator"
-	HeldByDispute  HoldSource = "dispute"
-	HeldByRefund   HoldSource = "refund"
-)
-
 // Operation is what happens exactly once: creating a transfer at Stripe, or making one
 // reversal. Its idempotency key is derived from ID, Epoch and Generation.
 type Operation struct {
@@ -42,11 +30,12 @@ type Operation struct {
 type Transfer struct {
 	Operation
 	Order
-	Version        int64 // guards every write; each change adds one
-	HeldBy         HoldSource
-	HeldUntil      time.Time // zero: until somebody releases it
-	AmountReversed int64     // minor units; of completed reversals
-	Chain          string    // the hash of the last history row
+	Version        int64      // guards every write; each change adds one
+	Holds          []Hold     // those that stand, at the transfer or at a reversal, in the order they began
+	HeldBy         HoldSource // of the hold that keeps the transfer itself longest; empty: none stands
+	HoldEndsAt     time.Time  // when the next hold of the transfer itself ends by itself; zero: none does
+	AmountReversed int64      // minor units; of completed reversals
+	Chain          string     // the hash of the last history row
 	CreatedAt      time.Time
 	Reversals      []Reversal // oldest first
 }
@@ -89,6 +78,7 @@ type History struct {
 	OpenSends  int    // after the step
 	Answer     Answer // of the attempt; its Row is empty when the step follows none
 	By         By
+	Holds      []Hold // that the step began or ended
 	Detail     string // for people
 	Chain      string // the hash of this row and the one before; set at commit
 }
@@ -136,6 +126,7 @@ func (c *Change) Stamp(at time.Time) {
 			r.Since = at
 		}
 	}
+	c.stampHolds(at)
 	c.History.Chain = c.History.link(c.chain, c.Postings)
 	c.After.Chain = c.History.Chain
 }
@@ -153,17 +144,35 @@ func (t *Transfer) operation(id ID) *Operation {
 }
 
 // Current returns the operation that is being driven and its kind: the transfer's own until
-// Stripe holds it, then the oldest reversal that is not final, else nil.
+// Stripe holds it; then the reversal that was begun and has not come to its end, else the oldest
+// that is neither final nor held; else nil.
 func (t *Transfer) Current() (*Operation, Kind) {
 	if t.StripeID == "" {
 		return &t.Operation, CreateTransfer
 	}
+	var oldest *Operation
 	for i := range t.Reversals {
-		if r := &t.Reversals[i]; !r.Final() {
+		r := &t.Reversals[i]
+		switch {
+		case r.Final():
+		case r.State != Pending && r.State != FailedState:
+			// One operation at a time: an older one that a hold let go waits for its end.
 			return &r.Operation, MakeReversal
+		case oldest == nil && len(t.HoldsOf(r.ID)) == 0:
+			oldest = &r.Operation
 		}
 	}
-	return nil, MakeReversal
+	return oldest, MakeReversal
+}
+
+// Unended returns the oldest reversal that is not final, held or not; nil when there is none.
+func (t *Transfer) Unended() *Reversal {
+	for i := range t.Reversals {
+		if !t.Reversals[i].Final() {
+			return &t.Reversals[i]
+		}
+	}
+	return nil
 }
 
 // Remaining returns what may still be reversed, in minor units: the amount less what came

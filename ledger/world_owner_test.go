@@ -101,7 +101,7 @@ func (w *world) follow(o *owner) {
 	case GiveUp:
 		w.commit(o.x.GiveUp(step.Code, step.Why))
 	case Release:
-		w.commit(o.x.Release(By{}))
+		w.commit(o.x.Lapse(w.now))
 	}
 }
 

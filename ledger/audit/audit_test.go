@@ -44,6 +44,7 @@ func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.Stri
 			t.OpenSends = 1
 		case ledger.Held:
 			t.HeldBy = ledger.HeldByOperator
+			t.Holds = []ledger.Hold{{ID: id(n), Operation: id(n), Source: ledger.HeldByOperator}}
 		}
 		for _, r := range reversals {
 			if r.State == ledger.Completed {
@@ -353,6 +354,33 @@ var injections = map[string]injection{
 		r.Transfer.HeldBy = ""
 		return r.Transfer.State == ledger.Held
 	}},
+	"held, and no hold stands": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+		r.Transfer.Holds = nil
+		return r.Transfer.State == ledger.Held
+	}},
+	"owed, and a hold stands": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+		ok := r.Transfer.State == ledger.Pending || r.Transfer.State == ledger.FailedState
+		if ok {
+			r.Transfer.Holds = []ledger.Hold{{Operation: r.Transfer.ID, Source: ledger.HeldByDispute}}
+		}
+		return ok
+	}},
+	"held longest by another": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+		ok := r.Transfer.State == ledger.Held
+		if ok {
+			r.Transfer.Holds = append(r.Transfer.Holds, ledger.Hold{Operation: r.Transfer.ID, Source: ledger.HeldByDispute, Until: time.Unix(9, 0)})
+			r.Transfer.Holds[0].Until = time.Unix(8, 0)
+			r.Transfer.HoldEndsAt = time.Unix(8, 0)
+		}
+		return ok
+	}},
+	"a hold at a reversal that was made": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+		if len(r.Transfer.Reversals) == 0 || r.Transfer.Reversals[0].State != ledger.Completed {
+			return false
+		}
+		r.Transfer.Holds = []ledger.Hold{{Operation: r.Transfer.Reversals[0].ID, Source: ledger.HeldByOperator}}
+		return true
+	}},
 	"a state that is none": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		ok := r.Transfer.State == ledger.Pending || r.Transfer.State == ledger.Completed
 		if ok {
@@ -463,7 +491,8 @@ func TestWhatIsNotSettledIsCountedAndNoDifference(t *testing.T) {
 		}
 	}
 	row, _ := kinds(1, 1000)["held"]()
-	row.Transfer.HeldUntil = time.Unix(1, 0)
+	row.Transfer.HoldEndsAt = time.Unix(1, 0)
+	row.Transfer.Holds[0].Until = time.Unix(1, 0)
 	a := New()
 	a.Ledger(row)
 	if r := a.Report(); r.Unfinished != 1 {

@@ -1,6 +1,12 @@
 package audit
 
-import "github.com/settled/settled/ledger"
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/settled/settled/ledger"
+)
 
 // What a row must be in itself: its state, its reversals, its books and its history agree.
 
@@ -17,7 +23,7 @@ func (a *Auditor) tally(t *ledger.Transfer) {
 	case "pending", "sending", "failed", "unresolved", "reversal_pending":
 		unfinished = true
 	case "held":
-		unfinished = !t.HeldUntil.IsZero() // it is released by itself
+		unfinished = !t.HoldEndsAt.IsZero() // a hold of it ends by itself
 	}
 	for i := range t.Reversals {
 		open = open || unknown(t.Reversals[i].State)
@@ -102,8 +108,8 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 	case wrong != "":
 	case unknown(t.State) != (t.OpenSends > 0):
 		wrong = "only what is under way has open sends"
-	case (t.State == "held") != (t.HeldBy != ""):
-		wrong = "only what is held is held by something"
+	default:
+		wrong = heldWrongly(t)
 	}
 	switch {
 	case wrong != "":
@@ -113,6 +119,41 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 	case returned != t.AmountReversed:
 		a.differ(Reversed, t.ID, t.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
 	}
+}
+
+// heldWrongly tells how a row and the holds that stand at it disagree; empty: they do not.
+func heldWrongly(t *ledger.Transfer) string {
+	var stand []ledger.Hold
+	var first, last time.Time // when the next one ends by itself, and the last
+	for _, h := range t.Holds {
+		if h.Operation != t.ID {
+			i := slices.IndexFunc(t.Reversals, func(r ledger.Reversal) bool { return r.ID == h.Operation })
+			if i < 0 || t.Reversals[i].State != "pending" && t.Reversals[i].State != "failed" {
+				return "a hold stands at a reversal that cannot be held"
+			}
+			continue
+		}
+		stand = append(stand, h)
+		if !h.Until.IsZero() && (first.IsZero() || h.Until.Before(first)) {
+			first = h.Until
+		}
+		if h.Until.After(last) {
+			last = h.Until
+		}
+	}
+	if slices.ContainsFunc(stand, func(h ledger.Hold) bool { return h.Until.IsZero() }) {
+		last = time.Time{}
+	}
+	by := slices.ContainsFunc(stand, func(h ledger.Hold) bool { return h.Until.Equal(last) && h.Source == t.HeldBy })
+	switch {
+	case (t.State == "held") != (len(stand) > 0):
+		return fmt.Sprintf("only what is held is held by something, and %d holds stand", len(stand))
+	case by != (t.HeldBy != "") || by != (len(stand) > 0):
+		return fmt.Sprintf("it says %q, and none of its %d holds is by that and lasts longest", t.HeldBy, len(stand))
+	case !t.HoldEndsAt.Equal(first):
+		return fmt.Sprintf("its next hold is said to end at %s, and ends at %s", t.HoldEndsAt, first)
+	}
+	return ""
 }
 
 // books recomputes where each amount lies, and compares what the postings say.

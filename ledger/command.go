@@ -1,0 +1,93 @@
+package ledger
+
+import "fmt"
+
+// What a person may ask of one operation: of the transfer's own, or of the reversal that a
+// message names.
+
+// Operation returns the ID of the operation that a message is about.
+func (m Message) Operation() ID {
+	if m.Reversal != (ID{}) {
+		return m.Reversal
+	}
+	return m.Transfer
+}
+
+// Command makes the change that a message asks for, if it is a hold, a release, a cancel or a
+// retry. Each refers to one operation.
+func (t Transfer) Command(m Message) (Change, error) {
+	reversal := m.Reversal != (ID{})
+	switch m.Type {
+	case MessageHold:
+		if reversal {
+			return t.HoldReversal(m.Reversal, HeldByOperator, m.Until, m.By)
+		}
+		return t.Hold(HeldByOperator, m.Until, m.By)
+	case MessageRelease:
+		return t.LetGo(m.Operation(), m.Override, m.By)
+	case MessageCancel:
+		if reversal {
+			return t.CancelReversal(m.Reversal, m.By)
+		}
+		return t.Cancel(m.By)
+	case MessageRetry:
+		if reversal {
+			return t.RetryReversal(m.Reversal, m.By)
+		}
+		return t.Retry(m.By)
+	}
+	return Change{}, fmt.Errorf("%w: %q is no message", ErrIllegalMove, m.Type)
+}
+
+// Reversal returns one of the reversals by its ID; a FieldErrors when there is none of it.
+func (t *Transfer) Reversal(id ID) (*Reversal, error) {
+	for i := range t.Reversals {
+		if t.Reversals[i].ID == id {
+			return &t.Reversals[i], nil
+		}
+	}
+	return nil, FieldErrors{{"reversal", fmt.Sprintf("%s is no reversal of this transfer, which has %d", id, len(t.Reversals))}}
+}
+
+// CancelReversal ends a reversal of which no send is open. What it would have taken back
+// remains, and may be reversed again.
+func (t Transfer) CancelReversal(id ID, by By) (Change, error) {
+	r, err := t.Reversal(id)
+	if err != nil {
+		return Change{}, err
+	}
+	return t.anew(&r.Operation, EventCancel, by, nil)
+}
+
+// RetryReversal has one refused reversal tried again now, its count of refusals begun anew.
+func (t Transfer) RetryReversal(id ID, by By) (Change, error) {
+	r, err := t.Reversal(id)
+	if err != nil {
+		return Change{}, err
+	}
+	if holds := t.HoldsOf(id); len(holds) > 0 {
+		return Change{}, fmt.Errorf("%w: it is held by %s: release it", ErrIllegalMove, sources(holds))
+	}
+	if r.State != PermanentlyFailed {
+		return t.move(&r.Operation, EventRetry, by, nil)
+	}
+	if rest := t.Remaining(); r.Amount > rest {
+		return Change{}, fmt.Errorf("%w: %d remain to be reversed, and this is of %d", ErrIllegalMove, rest, r.Amount)
+	}
+	return t.anew(&r.Operation, EventRetry, by, spend)
+}
+
+// anew moves a reversal of a transfer that was given up: the transfer's own state is settled
+// anew, by way of the reversal that it waits for once more.
+func (t Transfer) anew(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
+	was := t.State
+	if was == PermanentlyFailed && op.State == PermanentlyFailed {
+		var err error
+		if t.State, err = move(moves, was, EventReverse); err != nil {
+			return Change{}, err
+		}
+	}
+	c, err := t.move(op, e, by, mutate)
+	c.Was, c.entered = was, c.After.State != was
+	return c, err
+}
