@@ -286,7 +286,7 @@ func (t *transfer) absent(c actor.Context, l *look, op *ledger.Operation) {
 	x, p := &t.w.record.Transfer, t.sys.conf.Policy
 	now := t.now()
 	if !l.decides {
-		t.looked = now
+		t.looked, t.w.record.Digest.Read = now, now
 		return
 	}
 	var change ledger.Change

@@ -78,6 +78,9 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	}
 	before := x.State
 	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
+		if msg.Type == ledger.MessageRetry {
+			t.looked = time.Time{} // what was read in vain before says nothing about now
+		}
 		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 	})
 }

@@ -369,7 +369,7 @@ func (t *transfer) settle(c actor.Context, r committed) {
 		}
 		w.record.Transfer = change.After
 		switch op, _ := change.After.Current(); {
-		case op != nil && op.ID == change.History.Subject:
+		case op != nil && op.ID == was && op.ID == change.History.Subject:
 			w.record.Digest = w.record.Digest.Add(change.History)
 		case op != nil && op.ID == was: // a command to one of its siblings
 		default:

@@ -180,7 +180,9 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 		// key stays good while it is young.
 		begins = !young
 	default:
-		begins = true
+		// A refusal that was understood closed its generation (see [spend]); after one that
+		// was not, the key stays in use while it is young.
+		begins = !young
 	}
 	if !begins && t.Request(op).Hash() != op.RequestHash {
 		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.ID, op.Epoch, op.Generation))
@@ -236,6 +238,9 @@ func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change,
 	c, err := t.move(op, e, By{}, func(o *Operation) {
 		o.OpenSends = others
 		o.ErrorCode, o.ErrorMessage = a.Code, a.Message
+		if e == EventRefuse && !a.Puzzling() {
+			spend(o)
+		}
 	})
 	c.History.Answer = a
 	return c, err == nil, err
@@ -326,7 +331,10 @@ func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error)
 		c.History.Detail = "read after the quiet period: Stripe does not hold it, but may still roll it forward"
 		return c, err
 	}
-	c, err := t.move(op, EventProveAbsent, By{}, func(o *Operation) { o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch) })
+	c, err := t.move(op, EventProveAbsent, By{}, func(o *Operation) {
+		o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch)
+		spend(o)
+	})
 	c.History.Detail = "read after the quiet period: Stripe does not hold it"
 	return c, err
 }

@@ -74,7 +74,7 @@ func (t Transfer) RetryReversal(id ID, by By) (Change, error) {
 	if rest := t.Remaining(); r.Amount > rest {
 		return Change{}, fmt.Errorf("%w: %d remain to be reversed, and this is of %d", ErrIllegalMove, rest, r.Amount)
 	}
-	return t.anew(&r.Operation, EventRetry, by, spend)
+	return t.anew(&r.Operation, EventRetry, by, nil)
 }
 
 // anew moves a reversal of a transfer that was given up: the transfer's own state is settled

@@ -202,11 +202,7 @@ func (t Transfer) end(op *Operation, wanted func(Hold) bool, by By) (Change, err
 	if left > 0 {
 		return t.move(op, EventLetGo, by, nil)
 	}
-	mutate := spend
-	if op.ID != t.ID {
-		mutate = nil // a reversal's state says still what its key is bound to
-	}
-	return t.move(op, EventRelease, by, mutate)
+	return t.move(op, EventRelease, by, nil)
 }
 
 // arrange brings the holds in line with the states after a change: what came to its end is held

@@ -9,9 +9,8 @@ import (
 // What a person may ask of a transfer. Each is a step through the same table as the
 // machine's own, and none goes round the money protocol.
 
-// spend has the next send begin a generation. A pending operation keeps its key, which was
-// never executed; but one that comes back from a hold, or from having been given up, may have
-// a key that is bound to a refusal, which would only be replayed.
+// spend has the next send begin a generation: the key in use is bound to a refusal, which would
+// only be replayed, or was proved to have moved nothing. What is Pending otherwise keeps its key.
 func spend(o *Operation) { o.FirstSentAt = time.Time{} }
 
 // Cancel ends a transfer that was never sent, or of which it is proved that it moved no money.
@@ -26,11 +25,7 @@ func (t Transfer) Cancel(by By) (Change, error) {
 // transfer whose reversals were given up, it takes those up again.
 func (t Transfer) Retry(by By) (Change, error) {
 	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.State == ReversalPending) {
-		var mutate func(*Operation)
-		if op.State == PermanentlyFailed {
-			mutate = spend
-		}
-		return t.move(op, EventRetry, by, mutate)
+		return t.move(op, EventRetry, by, nil)
 	}
 	if r := t.Unended(); r != nil {
 		return Change{}, fmt.Errorf("%w: its reversal %s is held by %s: release it", ErrIllegalMove, r.ID, sources(t.HoldsOf(r.ID)))
@@ -53,7 +48,6 @@ func (t Transfer) Retry(by By) (Change, error) {
 			return Change{}, err
 		}
 		a.Reversals[i].Since = time.Time{}
-		spend(&a.Reversals[i].Operation)
 		c.Touched = append(c.Touched, i)
 	}
 	first := t.Reversals[c.Touched[0]]
@@ -128,7 +122,10 @@ func (t Transfer) ResolveAbsent(p Policy, now time.Time, by By) (Change, error) 
 		return Change{}, err
 	}
 	op, _ := t.Current()
-	return t.move(op, EventProveAbsent, by, func(o *Operation) { o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch) })
+	return t.move(op, EventProveAbsent, by, func(o *Operation) {
+		o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch)
+		spend(o)
+	})
 }
 
 func (t *Transfer) subjectState() State {

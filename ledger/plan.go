@@ -15,6 +15,9 @@ type Digest struct {
 	LastAnswer Answer    // the last setback's answer
 	Doubtful   bool      // the generation saw a 5xx, or its key was used by another request: absence proves nothing
 	Spent      bool      // resending the key is of no use: it replays a 5xx, or refuses our bytes
+	Puzzle     int       // the generation whose refusal nobody understood; 0: none
+	Asked      bool      // a person wants that generation tried again
+	Read       time.Time // when Stripe was last read whole, and held nothing; not folded from rows
 }
 
 // Add folds one more row of the operation's history, in order.
@@ -25,15 +28,30 @@ func (d Digest) Add(h History) Digest {
 		if h.OpenSends == 1 { // the first send of a generation, or of one that was not executed
 			d.Doubtful, d.Spent = false, false
 		}
+		if h.Generation != d.Puzzle {
+			d.Puzzle, d.Asked = 0, false
+		}
 		return d
-	case EventRetry, EventAccept, EventReverse, EventRelease, EventRenewEpoch, EventGiveUp:
+	case EventRetry, EventRelease, EventGiveUp:
 		// What was given up goes on by a person's word alone. That word's row may be another
 		// operation's: one retry takes up all reversals that were given up.
+		return Digest{Puzzle: d.Puzzle, Asked: d.Puzzle != 0}
+	case EventAccept, EventReverse, EventRenewEpoch:
 		return Digest{}
 	case EventRefuse, EventProveAbsent:
+		if d.Asked && h.Event == EventRefuse && a.Replayed {
+			return Digest{} // the puzzle is solved: it was Stripe's refusal, and the person's word stands
+		}
 		d.Refusals++
 		d.Doubtful, d.Spent = false, false
+		d.Puzzle, d.Asked = 0, false
+		if a.Puzzling() {
+			d.Puzzle = h.Generation
+		}
 	case EventNotExecuted:
+		if a.Puzzling() {
+			d.Puzzle, d.Asked = h.Generation, false
+		}
 	case EventLose:
 		d.Doubtful = d.Doubtful || a.ServerError() || mismatch(a)
 		d.Spent = d.Spent || a.ServerError() && a.Replayed || mismatch(a)
@@ -161,6 +179,9 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 		return Step{Action: Idle, Code: "reversals_disabled", Mover: MoveOfPlatform,
 			Why: "Reversals are recorded and wait: REVERSAL_WORKER_ENABLED is false."}
 	}
+	if step, first := planPuzzle(op, d, p, r, now, looked); first {
+		return step
+	}
 	if d.Setbacks == 0 {
 		return Step{Action: Send, At: now, Code: "due", Why: "It is about to be sent.", Mover: MoveOfSettled}
 	}
@@ -193,6 +214,36 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 	}
 	step.At = d.Last.Add(max(wait, d.LastAnswer.RetryAfter))
 	return step
+}
+
+// planPuzzle plans what comes before an operation is tried again after a refusal that nobody
+// understood. Such a refusal may be a lie: something between Stripe and us may have spoken in
+// Stripe's form, and the money may have moved, or may yet. So Stripe is read first, at once; what
+// it holds settles the operation. What a read does not find proves nothing before QUIET, because
+// the request may still be under way. Yet nobody has to wait: until SAFE the same key is sent
+// again, which cannot pay twice, and whose stored answer, replayed, is the proof that was
+// missing. Between SAFE and QUIET nothing is safe but to read; after QUIET a read that finds
+// nothing closes the generation.
+func planPuzzle(op *Operation, d Digest, p Policy, r Retry, now, looked time.Time) (step Step, first bool) {
+	if d.Puzzle == 0 || d.Puzzle != op.Generation || d.LastAnswer.Reaction == AskOperator || d.LastAnswer.Reaction == LookFirst {
+		return Step{}, false
+	}
+	step = Step{Action: Look, At: later(looked, r.Backoff, op.ID), Code: "refusal_not_understood", Mover: MoveOfSettled,
+		Why: "Stripe's last refusal was not understood: Stripe is read before it is tried again."}
+	quiet := p.quietAt(op)
+	switch {
+	case now.After(quiet):
+		step.Decides = true
+		return step, true
+	case d.Read.IsZero():
+		return step, true
+	case now.Before(op.FirstSentAt.Add(p.Windows.Safe)):
+		return Step{}, false
+	}
+	step.At, step.Decides = latest(step.At, quiet.Add(1)), true
+	step.Why = fmt.Sprintf("Stripe's last refusal was not understood, and its key is too old to be sent again: Stripe is read at %s, when absence becomes proof.",
+		quiet.UTC().Format(time.RFC3339))
+	return step, true
 }
 
 // planUnresolved plans an operation whose outcome is unknown: the same key while it is young

@@ -62,7 +62,7 @@ const (
 	EventCancel       Event = "cancel"        // a person wants it never sent
 	EventRetry        Event = "retry"         // a person wants it tried again
 	EventReverse      Event = "reverse"       // a reversal was asked for
-	EventRenewEpoch   Event = "renew_epoch"   // looked up after the database lost commits; goes on under new keys
+	EventRenewEpoch   Event = "renew_epoch"   // looked up after QUIET, because the database lost commits or a refusal was a puzzle: it goes on under new keys
 	EventAdopt        Event = "adopt"         // a reversal made outside was found and booked
 	EventMoot         Event = "moot"          // refused because all of the transfer came back by other hands
 	EventReversedAll  Event = "reversed_all"  // the last reversal ended; nothing remains

@@ -97,3 +97,11 @@ type Answer struct {
 // ServerError reports an answer after which Stripe may still roll the effect forward
 // (docs.stripe.com/error-low-level: a 500 is indeterminate).
 func (a Answer) ServerError() bool { return a.HTTPStatus >= 500 }
+
+// Puzzling reports a refusal that nobody understands, or that says that the request itself was
+// wrong (rows T9, T16 to T18): nothing in it proves that it speaks of this request, so it may be
+// a lie. A replay of the stored answer is no puzzle.
+func (a Answer) Puzzling() bool {
+	refused := a.Verdict == Failed || a.Verdict == NotExecuted
+	return refused && a.Alert && !a.Replayed && (a.Reaction == AskOperator || a.Reaction == LookFirst)
+}
