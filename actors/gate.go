@@ -165,9 +165,6 @@ func newGate(s *System) *gate {
 
 func (g *gate) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
-	case *actor.Started:
-		g.sweep = g.after(c, gateSweepEach, gateSweep{})
-		return
 	case ask:
 		g.queues[m.endpoint].push(m)
 	case release:
@@ -178,8 +175,8 @@ func (g *gate) Receive(c actor.Context) {
 		}
 		g.timer = nil
 	case gateSweep:
+		g.sweep = nil
 		g.reclaim()
-		g.sweep = g.after(c, gateSweepEach, gateSweep{})
 	case gateOpen:
 		g.barred = false
 	case gateClose:
@@ -196,6 +193,9 @@ func (g *gate) Receive(c actor.Context) {
 		return
 	}
 	g.grant(c)
+	if g.sweep == nil && len(g.out) > 0 { // with no permit out none can be lost, and an idle gate needs no timer
+		g.sweep = g.after(c, gateSweepEach, gateSweep{})
+	}
 	g.report()
 }
 

@@ -303,6 +303,10 @@ func (t *transfer) idlePause() time.Duration {
 	return quiet + quiet>>16*time.Duration(ledger.Jitter(t.id, 0)>>16)
 }
 
+// waitLeast is longer than the database's clock is coarse (1 µs): a wait for the moment after QUIET
+// would otherwise end again and again before that clock has moved.
+const waitLeast = time.Millisecond
+
 // wait arms the timer, and forgets all that the ledger knows as well.
 func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
 	w := t.w
@@ -314,6 +318,7 @@ func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
 		d = min(d, end.Sub(t.now())) // a hold ends at its own time, whatever else is waited for
 	}
 	self, sys, m := c.Self(), t.sys, due{t.inc}
+	d = max(d, waitLeast)
 	t.until = time.Now().Add(d)
 	t.timer = time.AfterFunc(d, func() { sys.tell(self, m) })
 	t.w = nil
