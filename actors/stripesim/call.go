@@ -37,6 +37,7 @@ type call struct {
 	print   [sha256.Size]byte // identifies path and parameters of a call with a key
 	fault   fault
 	hide    time.Time // list lag
+	pageMax int
 	reply   chan outcome
 
 	// Found by the endpoint's check, before the key is claimed.

@@ -80,6 +80,9 @@ type Config struct {
 	RateLimit int
 	// EndpointRateLimit is the same for each endpoint by itself; 0 is no limit.
 	EndpointRateLimit int
+	// PageMax is the most that a page of a list holds, whatever limit was asked for, so that few
+	// objects make many pages; 0 is Stripe's 100.
+	PageMax int
 	// Now is the base clock; nil is time.Now. Timers always run on the runtime's.
 	Now func() time.Time
 	// Log receives what the simulator does; nil discards it.

@@ -41,6 +41,9 @@ func (c *call) query() (query, *failure) {
 		}
 		q.limit = int(n)
 	}
+	if c.pageMax > 0 {
+		q.limit = min(q.limit, c.pageMax)
+	}
 	if q.after != "" && q.before != "" {
 		return q, invalid("", "", "You cannot parameterize with both ending_before and starting_after.")
 	}

@@ -219,3 +219,26 @@ func TestChargesOfAGroupHaveACeiling(t *testing.T) {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
 }
+
+func TestAPageHoldsNoMoreThanTheWorldAllows(t *testing.T) {
+	_, api, _ := serve(t, stripesim.Config{PageMax: 2})
+	for range 5 {
+		if _, err := api.Transfers.New(&stripe.TransferParams{Amount: stripe.Int64(100), Currency: stripe.String("eur"), Destination: stripe.String("acct_seller")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	params := &stripe.TransferListParams{}
+	params.Limit = stripe.Int64(100)
+	pages, seen := 0, 0
+	for list := api.Transfers.List(params); list.Next(); seen++ {
+		if seen%2 == 0 {
+			pages++
+		}
+		if n := len(list.TransferList().Data); n > 2 {
+			t.Errorf("a page holds %d", n)
+		}
+	}
+	if seen != 5 || pages != 3 {
+		t.Errorf("%d transfers on %d pages", seen, pages)
+	}
+}

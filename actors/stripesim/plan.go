@@ -41,6 +41,7 @@ type fault struct {
 // plan and the rules look at calls.
 func (s *Sim) admit(c *call) {
 	identity := c.identity()
+	c.pageMax = s.cfg.PageMax
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
