@@ -75,7 +75,7 @@ func (w *world) promises(rows map[ledger.ID]*ledger.Transfer) {
 		}
 		ours := 0
 		for _, r := range t.Reversals {
-			if !r.External {
+			if r.ID != ledger.ExternalID(r.StripeID) { // one made outside may stand for one of ours
 				ours++
 			}
 		}

@@ -26,10 +26,14 @@ type plan struct {
 	LieEvent              float64 // beside a true event a signed one comes that says what is not so
 	LoseAnswer            float64 // of the API to the platform
 	StripeSkew, BaseSkew  time.Duration
-	SkewJumps             bool // the database's clock jumps back and forth
+	SkewJumps             bool     // the database's clock jumps back and forth
+	Outages               []outage // of the calls that move money, while reads work
 	Sweep                 time.Duration
 	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
 
+	PageMax int // objects in a page of Stripe's lists; 0: as many as Stripe gives
+
+	charges  []charge // that orders are paid from
 	orders   []planned
 	messages []planned
 	meddling []planned // in Stripe's dashboard: transfers of an amount, and reversals
@@ -39,6 +43,7 @@ type plan struct {
 type planned struct {
 	at     time.Duration
 	order  ledger.Order
+	charge int // which charge it is paid from, from 1
 	target int // of a message: which order
 	kind   ledger.MessageType
 	amount int64
@@ -78,6 +83,10 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	if rng.IntN(5) == 0 {
 		p.LoseEvent = 1 // no event ever comes: answers and reads must do
 	}
+	p.drawOutages(rng, w.Safe)
+	if rng.IntN(2) == 0 {
+		p.PageMax = 1 + rng.IntN(3)
+	}
 	p.traffic(rng, seed, transfers)
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
@@ -96,6 +105,7 @@ var currencies = []ledger.Currency{"eur", "usd", "gbp", "jpy"}
 func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 	spread := time.Duration(1+rng.IntN(int(p.Troubled/time.Hour))) * time.Hour
 	sellers := 1 + rng.IntN(8)
+	ofCharges := rng.IntN(3) == 0
 	moment := func() time.Duration { return time.Duration(rng.Float64() * float64(spread)) }
 	for i := range transfers {
 		seller := rng.IntN(sellers)
@@ -104,11 +114,17 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 			Reference: fmt.Sprintf("prove-%d-%d", seed, i), Seller: fmt.Sprintf("seller-%d", seller), Destination: fmt.Sprintf("acct_prove%02d", seller),
 			Money: ledger.Money{Amount: amount, Currency: currencies[rng.IntN(len(currencies))]},
 		}}
-		if rng.IntN(3) == 0 {
+		switch {
+		case rng.IntN(3) == 0:
 			o.at = 0
+		case len(p.Outages) > 0 && rng.IntN(2) == 0:
+			o.at = p.Outages[0].From + time.Duration(rng.Float64()*float64(2*time.Hour))
 		}
 		if rng.IntN(10) == 0 {
 			o.order.TransferGroup = fmt.Sprintf("order-%d", rng.IntN(3)) // shared, so that a list holds others' too
+		}
+		if ofCharges && rng.IntN(2) == 0 {
+			p.payFromCharge(rng, &o)
 		}
 		p.orders = append(p.orders, o)
 		say := func(after time.Duration, kind ledger.MessageType, amount int64) {
@@ -129,6 +145,10 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 		case x < 48: // more than there is, unless one is refused
 			say(soon(), ledger.MessageReverse, 1+amount/2)
 			say(soon(), ledger.MessageReverse, 1+amount/2)
+		case x < 51: // two that only their names tell apart
+			part := 1 + rng.Int64N(amount/2)
+			say(soon(), ledger.MessageReverse, part)
+			say(soon(), ledger.MessageReverse, part)
 		case x < 52:
 			say(time.Duration(rng.Float64()*float64(time.Minute)), ledger.MessageCancel, 0)
 		case x < 57:

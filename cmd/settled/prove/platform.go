@@ -17,7 +17,7 @@ func (w *world) traffic() {
 	for i, o := range w.plan.orders {
 		w.background(func() {
 			time.Sleep(o.at)
-			w.order(i, o.order)
+			w.order(i, o)
 		})
 	}
 	for i, m := range w.plan.messages {
@@ -62,11 +62,16 @@ func running(answer []byte) bool {
 }
 
 // order orders a transfer. What is there already, because an answer was lost, is the same.
-func (w *world) order(i int, o ledger.Order) {
+func (w *world) order(i int, p planned) {
+	o := p.order
 	body := map[string]any{"reference": o.Reference, "seller": o.Seller, "destination": o.Destination,
 		"amount": o.Money.Amount, "currency": o.Money.Currency}
 	if o.TransferGroup != "" {
 		body["transfer_group"] = o.TransferGroup
+	}
+	if p.charge > 0 {
+		body["source_transaction"] = w.charges[p.charge-1]
+		w.met("order of a charge")
 	}
 	status, answer := w.ask("orders "+o.Reference, "POST", "/v1/transfers", "", body)
 	var t struct {

@@ -113,6 +113,15 @@ func (p plan) String() string {
 	if p.Walk > 0 {
 		fmt.Fprintf(&b, ", a walk every %s", p.Walk)
 	}
+	if p.PageMax > 0 {
+		fmt.Fprintf(&b, ", pages of %d", p.PageMax)
+	}
+	if n := len(p.charges); n > 0 {
+		fmt.Fprintf(&b, ", %d charges", n)
+	}
+	for _, o := range p.Outages {
+		fmt.Fprintf(&b, ", %s", o)
+	}
 	if n := len(p.meddling); n > 0 {
 		fmt.Fprintf(&b, ", %d acts in the dashboard", n)
 	}

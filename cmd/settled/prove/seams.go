@@ -246,17 +246,21 @@ var errBroken = errors.New("connection broken")
 
 func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	w, n := x.n.w, x.n
+	key := r.Header.Get("Idempotency-Key")
+	name := fmt.Sprintf("%s %s %s %s", n.name, r.Method, r.URL.RequestURI(), key)
+	if err := w.driver.park(r.Context(), name); err != nil {
+		return nil, err
+	}
+	trouble := w.befalls(r.Method, name)
+	if trouble == closed {
+		return nil, errNoDial // its body was not touched, which proves that nothing was sent
+	}
 	var body []byte
 	if r.Body != nil {
 		var err error
 		if body, err = io.ReadAll(r.Body); err != nil {
 			return nil, err
 		}
-	}
-	key := r.Header.Get("Idempotency-Key")
-	name := fmt.Sprintf("%s %s %s %s", n.name, r.Method, r.URL.RequestURI(), key)
-	if err := w.driver.park(r.Context(), name); err != nil {
-		return nil, err
 	}
 	if n.dead.Load() {
 		return nil, errBroken
@@ -265,8 +269,14 @@ func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 		n.die("before a call")
 		return nil, errBroken
 	}
+	if r.URL.Query().Has("starting_after") {
+		w.met("page after the first")
+	}
 	if r.Method == nethttp.MethodPost {
 		w.sent(key, r.URL.Path, string(body))
+	}
+	if trouble != "" {
+		return x.endure(r, body, trouble, name)
 	}
 	done := w.sim.Carry(r, body)
 	var res *nethttp.Response

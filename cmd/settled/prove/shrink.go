@@ -68,6 +68,13 @@ var simplifications = []func(plan) (plan, bool){
 	func(p plan) (plan, bool) { q := p; q.Kills = 0; return q, p.Kills > 0 },
 	func(p plan) (plan, bool) { q := p; q.Stops = 0; return q, p.Stops > 0 },
 	func(p plan) (plan, bool) { q := p; q.Faults = stripesim.None; return q, p.Faults != stripesim.None },
+	func(p plan) (plan, bool) { q := p; q.Outages = nil; return q, len(p.Outages) > 0 },
+	func(p plan) (plan, bool) {
+		q := p
+		q.Outages = p.Outages[:len(p.Outages)/2]
+		return q, len(p.Outages) > 1
+	},
+	func(p plan) (plan, bool) { q := p; q.PageMax = 0; return q, p.PageMax > 0 },
 	func(p plan) (plan, bool) { q := p; q.FailBefore = 0; return q, p.FailBefore > 0 },
 	func(p plan) (plan, bool) { q := p; q.FailAfter = 0; return q, p.FailAfter > 0 },
 	func(p plan) (plan, bool) { q := p; q.DieBefore = 0; return q, p.DieBefore > 0 },

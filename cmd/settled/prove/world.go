@@ -55,6 +55,7 @@ type world struct {
 	violations []audit.Violation
 	faults     map[string]int
 	orders     []*asked // as the plan has them
+	charges    []string // likewise: their IDs at Stripe
 	acked      map[string]bool
 	posts      int
 	rows       map[ledger.State]int // transfers at the end
@@ -86,6 +87,13 @@ func (w *world) strikes(kind string, p float64, about string) bool {
 	w.faults[kind]++
 	w.mu.Unlock()
 	return true
+}
+
+// met counts something worth seeing that was not drawn.
+func (w *world) met(kind string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults[kind]++
 }
 
 // breaks reports a violation.
@@ -205,9 +213,11 @@ func (w *world) open() (err error) {
 		Seed: w.seed, Faults: w.plan.Faults, Now: func() time.Time { return time.Now().Add(w.plan.StripeSkew) },
 		Times:      stripesim.Times{KeyLife: windows.KeyLife, LateMax: windows.Late, WireMax: windows.Wire, ListLag: windows.Lag},
 		WebhookURL: "http://settled.test/webhooks/stripe", WebhookSecret: webhookSecret,
+		PageMax:    w.plan.PageMax,
 		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made, Arrived: w.arrived,
 	})
-	return nil
+	w.breakStripe()
+	return w.sell()
 }
 
 // story is what happens in a world, from its first daemon to its last.
