@@ -139,3 +139,20 @@ func TestARefusalThatCameTooEarlyStaysTooEarly(t *testing.T) {
 		}
 	})
 }
+
+func TestAMessageThatWasRefusedForNowActsWhenItIsSaidAgain(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Path: creating})
+		id := w.one()
+		w.becomes(id, ledger.Unresolved)
+		m := ledger.Message{ID: uuid.Must(uuid.NewV7()), Type: ledger.MessageReverse, Amount: 300}
+		w.refuses(id, m, ledger.ErrIllegalMove)
+		w.becomes(id, ledger.Completed)
+		w.says(id, m)
+		w.says(id, m)
+		if x := w.becomes(id, ledger.PartiallyReversed); x.AmountReversed != 300 || len(x.Reversals) != 1 {
+			w.Errorf("%d came back by %d reversals", x.AmountReversed, len(x.Reversals))
+		}
+		w.refuses(id, ledger.Message{ID: m.ID, Type: ledger.MessageReverse, Amount: 5000}, nil) // it is the same message
+	})
+}

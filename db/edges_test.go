@@ -87,7 +87,7 @@ func TestMessages(t *testing.T) {
 		if _, done, err := d.Receipt(t.Context(), m.ID); done || err != nil {
 			t.Errorf("a receipt before its time: %v", err)
 		}
-		r := ledger.Receipt{Message: m.ID, Before: ledger.Held, After: ledger.Pending, Refusal: "not now", Class: ledger.RefusedEarly}
+		r := ledger.Receipt{Message: m.ID, Before: ledger.Held, After: ledger.Pending, Refusal: "no", Class: ledger.RefusedConflict}
 		if err := d.StoreReceipt(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

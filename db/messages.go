@@ -55,14 +55,18 @@ func (d *DB) StoreMessage(ctx context.Context, m ledger.Message, before ledger.S
 	return one(res)
 }
 
-// StoreReceipt records what became of a message, once: a second receipt changes nothing.
+// StoreReceipt records what became of a message, once: a second receipt changes nothing. A refusal that may pass is
+// recorded, and leaves the message without its receipt.
 func (d *DB) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
 	if err := checkTexts("before", string(r.Before), "after", string(r.After), "refusal", r.Refusal, "class", string(r.Class)); err != nil {
 		return err
 	}
 	row := messageRow{ID: r.Message, ActedBefore: r.Before, ActedAfter: r.After, Refusal: r.Refusal, RefusalClass: r.Class}
-	res, err := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal", "refusal_class").
-		Set("done_at = ?", d.now()).WherePK().Where("done_at IS NULL").Exec(ctx)
+	q := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal", "refusal_class")
+	if !r.Passing() {
+		q = q.Set("done_at = ?", d.now())
+	}
+	res, err := q.WherePK().Where("done_at IS NULL").Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store the receipt of message %s: %w", r.Message, err)
 	}
@@ -132,7 +136,7 @@ func (d *DB) acted(ctx context.Context, tx bun.Tx, c *ledger.Change) error {
 		return nil
 	}
 	_, err := tx.NewUpdate().Model(&messageRow{ID: id, ActedBefore: c.Was, ActedAfter: c.After.State, DoneAt: toInstant(c.History.At)}).
-		Column("acted_before", "acted_after", "done_at").WherePK().Exec(ctx)
+		Column("acted_before", "acted_after", "refusal", "refusal_class", "done_at").WherePK().Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store the receipt of message %s: %w", id, err)
 	}

@@ -57,12 +57,36 @@ func TestAMessageActsOnceAndItsReceiptIsInTheSameCommit(t *testing.T) {
 			t.Errorf("a message acted twice, or kept another from acting: %v, %v", won, err)
 		}
 		refused := said(t, d, x.ID)
-		if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: refused.Message, Refusal: "no", Class: ledger.RefusedMove}); err != nil {
+		if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: refused.Message, Refusal: "no", Class: ledger.RefusedConflict}); err != nil {
 			t.Fatal(err)
 		}
 		by = refused
 		if _, won, err := d.Commit(t.Context(), []ledger.Change{hold(first.After)}); err != nil || won[0] {
 			t.Errorf("a refused message acted: %v, %v", won, err)
+		}
+	})
+}
+
+func TestARefusalThatMayPassIsWrittenDownAndDoesNotSettleTheMessage(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		for _, class := range []ledger.RefusalClass{ledger.RefusedEarly, ledger.RefusedMove} {
+			x := commit(t, d, accept(anOrder()), nil)
+			by := said(t, d, x.ID)
+			if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: by.Message, Before: x.State, After: x.State, Refusal: "not yet", Class: class}); err != nil {
+				t.Fatal(err)
+			}
+			var refusal string
+			if err := d.write.NewRaw("SELECT refusal FROM messages WHERE id = ?", by.Message).Scan(t.Context(), &refusal); err != nil || refusal != "not yet" {
+				t.Errorf("%q, %v", refusal, err)
+			}
+			if r, done, err := d.Receipt(t.Context(), by.Message); done || err != nil {
+				t.Errorf("%s: every repetition would hear %+v, %v", class, r, err)
+			}
+			c, err := x.Hold(ledger.HeldByOperator, time.Time{}, by)
+			commit(t, d, c, err)
+			if r, done, err := d.Receipt(t.Context(), by.Message); !done || err != nil || r.Refusal != "" || r.Class != "" || r.After != ledger.Held {
+				t.Errorf("it acted, and its receipt is %+v, %t, %v", r, done, err)
+			}
 		}
 	})
 }

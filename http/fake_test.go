@@ -183,6 +183,7 @@ func (w *world) Inject(_ context.Context, m ledger.Message) (ledger.Record, erro
 		return w.record(d), nil
 	}
 	if err != nil {
+		delete(w.messages, m.ID) // it did not act, and may once it may
 		return ledger.Record{}, err
 	}
 	w.acted++

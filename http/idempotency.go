@@ -15,8 +15,11 @@ const (
 )
 
 // once answers a request that carries an Idempotency-Key: acted on the first time, and
-// answered with the stored answer ever after. An answer of 500 or more is not stored: such a
+// answered with the stored answer ever after. A refusal that may pass is not stored: such a
 // request may be repeated, and what it did is known by its reference or its message's ID.
+//
+// A key belongs to the client, who is the principal, and not to the token that it came with: a
+// token is replaced while requests are repeated.
 func (s *Server) once(c *call) (reply, error) {
 	given := c.ctx.Request.Header.Peek("Idempotency-Key")
 	if len(given) == 0 {
@@ -47,12 +50,12 @@ func (s *Server) once(c *call) (reply, error) {
 		return reply{}, faultf(keyMismatch, "Send exactly what was sent before under this key, or use another key.")
 	}
 	c.key = scope
-	r := reply{status: internalError.status}
+	r := reply{status: internalError.status, passing: true}
 	defer func() { // also when the handler panics
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.within), keyStoreTime)
 		defer cancel()
 		var err error
-		if r.status >= 500 {
+		if r.passing {
 			err = s.keys.ReleaseKey(ctx, scope)
 		} else {
 			err = s.keys.FinishKey(ctx, scope, r.status, r.body)

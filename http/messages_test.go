@@ -156,6 +156,57 @@ func TestAnAnswerOf500IsNotStored(t *testing.T) {
 	}
 }
 
+func TestARefusalThatMayPassIsNotStoredUnderTheKey(t *testing.T) {
+	s := open(t)
+	id := s.created()
+	body := `{"type":"reverse","amount":100,"reason":"refund 5"}`
+	s.message(id, body, "Idempotency-Key", "refund-5").wants(t, illegalMove)
+	s.set(func(w *world) { w.broken = fmt.Errorf("%w: absence is no evidence yet", ledger.ErrTooEarly) })
+	s.message(id, body, "Idempotency-Key", "refund-5").wants(t, tooEarly)
+	s.set(func(w *world) { w.broken = nil })
+	if len(s.keys) != 0 {
+		t.Fatalf("%d answers are stored", len(s.keys))
+	}
+	s.paid(id)
+	if a := s.message(id, body, "Idempotency-Key", "refund-5"); a.status != 202 || a.header.Get("Idempotent-Replayed") != "" {
+		t.Errorf("what may be done by now is still refused: %d %s", a.status, a.body)
+	}
+	if a := s.message(id, body, "Idempotency-Key", "refund-5"); a.status != 202 || a.header.Get("Idempotent-Replayed") != "true" || s.acted != 1 {
+		t.Errorf("%d, acted %d times", a.status, s.acted)
+	}
+}
+
+func TestEveryRefusalThatMayPassIsKnown(t *testing.T) {
+	for _, k := range problems {
+		want := k.status >= 500 || k == tooEarly || k == illegalMove || k == keyInUse || k == tooManyRequests || k == requestTimeout
+		if k.passing() != want {
+			t.Errorf("%s: passing %t", k.slug, k.passing())
+		}
+	}
+}
+
+func TestAKeyBelongsToThePrincipalAndNotToTheToken(t *testing.T) {
+	s := open(t)
+	id := s.created()
+	s.paid(id)
+	old := s.token("shop", RoleOperator, nil)
+	s.set(func(w *world) { // another token of the same name
+		text := w.tokens[len(w.tokens)-1]
+		text.Prefix, text.Hash = tokenForm.FindStringSubmatch(rotated)[1], HashToken(rotated)
+		w.tokens = append(w.tokens, text)
+	})
+	s.pass(2 * time.Second)
+	body := `{"type":"reverse","amount":100,"reason":"refund 5"}`
+	first := s.message(id, body, "Idempotency-Key", "refund-5", "Authorization", "Bearer "+old)
+	again := s.message(id, body, "Idempotency-Key", "refund-5", "Authorization", "Bearer "+rotated)
+	if first.status != 202 || again.status != 202 || string(again.body) != string(first.body) || again.header.Get("Idempotent-Replayed") != "true" || s.acted != 1 {
+		t.Errorf("%d, then %d %s; acted %d times", first.status, again.status, again.body, s.acted)
+	}
+}
+
+// rotated is a token of the right form.
+const rotated = "settled_abcdefgh_0123456789012345678901234567890123456789012"
+
 func TestAKeyInUseIsAConflict(t *testing.T) {
 	s := open(t)
 	s.wait, s.entered = make(chan struct{}), make(chan struct{})

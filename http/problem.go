@@ -22,6 +22,10 @@ type kind struct {
 	retryable bool // the same request, sent again, may be answered otherwise
 }
 
+// passing reports a refusal whose answer may change by itself: what is under way ends, and what is too early comes of
+// age. It is not kept under an Idempotency-Key, or the client would hear for days what is true no longer.
+func (k *kind) passing() bool { return k.retryable || k == illegalMove || k.status >= 500 }
+
 // Every problem that this package answers. What is not here is not answered.
 var (
 	badRequest        = declare("bad-request", 400, "The request is not well-formed HTTP", false)

@@ -93,6 +93,7 @@ type reply struct {
 	problem     bool
 	location    string
 	replayed    bool   // it is the stored answer of an earlier request
+	passing     bool   // it is a refusal whose answer may change by itself
 	retryAfter  int    // seconds
 	challenge   string // WWW-Authenticate
 }
@@ -258,7 +259,7 @@ func (s *Server) refuse(c *call, err error) reply {
 	f, known := faultOf(err)
 	c.cause, c.bug = err, !known
 	return reply{
-		status: f.kind.status, body: f.text(clip(string(c.ctx.Path())), c.id), problem: true, challenge: f.challenge,
+		status: f.kind.status, body: f.text(clip(string(c.ctx.Path())), c.id), problem: true, passing: f.kind.passing(), challenge: f.challenge,
 		retryAfter: int((f.retryAfter + 999999999) / 1000000000), // whole seconds, rounded up
 	}
 }

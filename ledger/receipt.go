@@ -49,6 +49,10 @@ func (r *Receipt) Refuse(err error) bool {
 	return false
 }
 
+// Passing reports a refusal whose ground may go away by itself: what is under way ends, what is too early comes of age. It
+// is written down, but does not settle the message: said again, it is looked at anew.
+func (r Receipt) Passing() bool { return r.Class == RefusedEarly || r.Class == RefusedMove }
+
 // Err returns the refusal as the error that it was, or nil when the message acted.
 func (r Receipt) Err() error {
 	if r.Refusal == "" {

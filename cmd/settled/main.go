@@ -33,6 +33,7 @@ type commands struct {
 	Demo      demoCommand      `cmd:"" help:"A daemon that is killed again and again, against a built-in Stripe with faults; ends with an audit."`
 	Simulator simulatorCommand `cmd:"" help:"The Stripe simulator alone."`
 	Migrate   migrateCommand   `cmd:"" help:"The database's schema."`
+	Token     tokenCommand     `cmd:"" help:"Tokens of the admin API."`
 	Audit     auditCommand     `cmd:"" help:"Recompute the books from nothing and compare them with Stripe; exit 1 on a difference."`
 	Prove     proveCommand     `cmd:"" help:"Try to break the promise: whole daemons in virtual time, with faults that a seed decides, on your configuration."`
 	Config    configCommand    `cmd:"" help:"Print the configuration in force, and everything that is wrong with it."`
