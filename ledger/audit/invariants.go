@@ -41,6 +41,7 @@ var Invariants = []Invariant{
 	{24, "no secret occurs in a log, an answer, a metric or a row", "prove, tests"},
 	{25, "nothing is left behind: no goroutine, timer or lock", "prove, tests"},
 	{26, "clocks that are wrong by up to the skew change no decision", "prove"},
+	{27, "a hold ends at its own time, by a message that means it, or with its operation; no POST begins while one stands", "audit, watch"},
 }
 
 // Invariants returns the numbers of the promises that a difference of the class breaks.

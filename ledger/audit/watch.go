@@ -21,6 +21,8 @@ type Watch struct {
 	effects    map[ledger.ID]int  // executions at Stripe, by operation
 	executions map[string]int     // and by key
 	acts       map[ledger.ID]int  // commits, by the message that they followed
+	holds      map[ledger.ID]known
+	told       map[ledger.ID]ledger.Message
 	found      []Violation
 }
 
@@ -57,7 +59,8 @@ const (
 // NewWatch returns a watch that has seen nothing.
 func NewWatch(w ledger.Windows) *Watch {
 	return &Watch{windows: w, rows: map[ledger.ID]*ledger.Transfer{}, intents: map[string]*intent{},
-		effects: map[ledger.ID]int{}, executions: map[string]int{}, acts: map[ledger.ID]int{}}
+		effects: map[ledger.ID]int{}, executions: map[string]int{}, acts: map[ledger.ID]int{},
+		holds: map[ledger.ID]known{}, told: map[ledger.ID]ledger.Message{}}
 }
 
 // Violations returns what was found so far, in order.
@@ -98,6 +101,9 @@ var byOthers = map[ledger.State]string{
 	"permanently_failed": "partially_reversed reversed",
 }
 
+// onceCanceled is what may follow besides when a person cancels the reversal that was given up.
+var onceCanceled = map[ledger.State]string{"permanently_failed": "completed partially_reversed reversed"}
+
 // Committed takes in a change that won its commit. A change that lost is none.
 func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	after, h := &c.After, &c.History
@@ -137,6 +143,7 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 		}
 		w.step(true, was, &after.Reversals[i].Operation, h, now)
 	}
+	w.holding(before, &c, now)
 	w.begun(after, h, now)
 	var back int64
 	for _, r := range after.Reversals {
@@ -158,6 +165,9 @@ func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History,
 	next := table[from.State]
 	if !unpaid && h.Event == ledger.EventAdopt {
 		next += " " + byOthers[from.State]
+	}
+	if !unpaid && h.Event == ledger.EventCancel {
+		next += " " + onceCanceled[from.State]
 	}
 	if from.State != to.State && !slices.Contains(strings.Fields(next), string(to.State)) {
 		w.breaks(9, to.ID, "%s follows %s", to.State, from.State)

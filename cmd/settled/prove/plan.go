@@ -47,6 +47,11 @@ type planned struct {
 	target int // of a message: which order
 	kind   ledger.MessageType
 	amount int64
+
+	wait     time.Duration // of an order: it is not to be sent before
+	until    time.Duration // of a hold: it ends so long after the message
+	override string        // of a release
+	then     []planned     // follow a reversal that was granted, and are about it
 }
 
 // makePlan draws a plan.
@@ -88,6 +93,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		p.PageMax = 1 + rng.IntN(3)
 	}
 	p.traffic(rng, seed, transfers)
+	p.hold(rand.New(rand.NewPCG(seed, 27)))
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
 		m := planned{at: time.Duration(rng.Float64() * float64(p.Troubled)), order: p.orders[rng.IntN(len(p.orders))].order}

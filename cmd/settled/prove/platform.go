@@ -73,6 +73,10 @@ func (w *world) order(i int, p planned) {
 		body["source_transaction"] = w.charges[p.charge-1]
 		w.met("order of a charge")
 	}
+	if p.wait > 0 {
+		w.met("order for later")
+		body["not_before"] = w.began.Add(p.at + p.wait).UTC()
+	}
 	status, answer := w.ask("orders "+o.Reference, "POST", "/v1/transfers", "", body)
 	var t struct {
 		ID ledger.ID `json:"id"`
@@ -103,6 +107,7 @@ func (w *world) say(key string, m planned) {
 				w.orders[m.target].reversals++
 				w.mu.Unlock()
 			}
+			w.says(m, ledger.ID{}, body)
 			status, answer := w.ask("says "+key, "POST", "/v1/transfers/"+o.id.String()+"/messages", key, body)
 			switch {
 			case status == 202:
@@ -110,6 +115,9 @@ func (w *world) say(key string, m planned) {
 					w.mu.Lock()
 					w.orders[m.target].granted++
 					w.mu.Unlock()
+					w.follow(key, o.id, m, answer)
+				} else {
+					w.met(string(m.kind) + " " + m.about() + "that acts")
 				}
 				return
 			case status != 409 && status != 422:
@@ -141,9 +149,13 @@ func (w *world) operate() {
 			t := &r.Transfer
 			body := map[string]any{"reason": "somebody looked after it"}
 			op, _ := t.Current()
+			held, by := operated(t)
 			switch {
-			case status == ledger.Held && t.HeldBy == ledger.HeldByOperator:
+			case by:
 				body["type"] = ledger.MessageRelease
+				if held != t.ID {
+					body["reversal"] = held
+				}
 			case op != nil && op.State == ledger.Parked:
 				body["type"], body["outcome"] = ledger.MessageResolve, ledger.OutcomeFailed
 				if id := w.heldAs(op.ID); id != "" {

@@ -175,6 +175,7 @@ func (s *seam) HandleEvents(ctx context.Context, ids []string) error {
 }
 
 func (s *seam) StoreMessage(ctx context.Context, m ledger.Message, before ledger.State) (fresh bool, err error) {
+	s.n.w.told(m)
 	err = s.n.at(ctx, "store_message "+m.ID.String(), func() (err error) { fresh, err = s.DB.StoreMessage(ctx, m, before); return err })
 	return fresh, err
 }

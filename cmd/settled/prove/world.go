@@ -114,6 +114,12 @@ func (w *world) committed(changes []ledger.Change, won []bool) {
 	}
 }
 
+func (w *world) told(m ledger.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watch.Told(m)
+}
+
 func (w *world) sent(key, path, body string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
