@@ -81,6 +81,7 @@ func TestTheDatabaseRefuses(t *testing.T) {
 			"an event unhandled":    "UPDATE events SET handled_at = NULL WHERE id = 'evt_2'",
 			"no event":              "DELETE FROM events",
 			"another message":       "UPDATE messages SET reason = 'x'",
+			"another override":      "UPDATE messages SET override = 'x'",
 			"another receipt":       "UPDATE messages SET refusal = 'x'",
 			"no message":            "DELETE FROM messages",
 			"half a hash":           "INSERT INTO tokens (name, prefix, hash, role, created_at) VALUES ('a', '', 'abc', '', '2020-01-01T00:00:00.000000Z')",

@@ -48,6 +48,39 @@ func TestAMessageActsAndIsAudited(t *testing.T) {
 	}
 }
 
+func TestHoldsAreShownOneByOneAndOverriddenByName(t *testing.T) {
+	s := open(t)
+	id := s.created()
+	s.message(id, `{"type":"hold","reason":"one"}`)
+	s.message(id, `{"type":"hold","reason":"two","until":"2026-03-01T00:00:00Z"}`)
+	got := s.get("/v1/transfers/" + id.String()).json(t)
+	first := got["holds"].([]any)[0].(map[string]any)["id"].(string)
+	same(t, holdsOf(got), []any{
+		map[string]any{"source": "operator", "reason": "one", "by": "backend", "since": "2026-01-31T12:00:00Z", "until": nil},
+		map[string]any{"source": "operator", "reason": "two", "by": "backend", "since": "2026-01-31T12:00:00Z", "until": "2026-03-01T00:00:00Z"},
+	})
+	if got["held_by"] != "operator" || got["held_until"] != nil {
+		t.Errorf("held by %v until %v", got["held_by"], got["held_until"])
+	}
+	s.message(id, `{"type":"release","reason":"x","override":"schedule"}`).wants(t, illegalMove)
+	a := s.message(id, `{"type":"release","reason":"x","override":"`+first+`"}`)
+	if got := a.json(t); a.status != 202 || got["status"] != "held" || len(holdsOf(got)) != 1 || got["held_until"] != "2026-03-01T00:00:00Z" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	s.message(id, `{"type":"release","reason":"x"}`)
+	s.paid(id)
+	r := s.message(id, `{"type":"reverse","amount":30,"reason":"x"}`).json(t)["reversals"].([]any)[0].(map[string]any)["id"].(string)
+	a = s.message(id, `{"type":"hold","reason":"wrong one","reversal":"`+r+`"}`)
+	if got := a.json(t)["reversals"].([]any)[0].(map[string]any); a.status != 202 || got["held_by"] != "operator" || len(holdsOf(got)) != 1 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	a = s.message(id, `{"type":"cancel","reason":"wrong","reversal":"`+r+`"}`)
+	if got := a.json(t); a.status != 202 || got["status"] != "completed" || got["amount_remaining"] != 1230.0 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	s.message(id, `{"type":"cancel","reason":"x","reversal":"`+id.String()+`"}`).wants(t, invalidRequest, "reversal")
+}
+
 func TestAMessageThatTheStateForbidsIsAConflict(t *testing.T) {
 	s := open(t)
 	id := s.created()
@@ -94,6 +127,11 @@ func TestAWrongMessageIsRefusedFieldByField(t *testing.T) {
 		`{"type":"resolve","reason":"x","outcome":"completed","stripe_id":"py_1"}`: {"stripe_id"},
 		`{"type":"resolve","reason":"x","outcome":"failed","stripe_id":"tr_1"}`:    {"stripe_id"},
 		`{"type":"cancel","type":"reverse","reason":"x"}`:                          {"type"},
+		`{"type":"hold","reason":"x","override":"schedule"}`:                       {"override"},
+		`{"type":"release","reason":"x","override":"christmas"}`:                   {"override"},
+		`{"type":"cancel","reason":"x","reversal":"trr_1"}`:                        {"reversal"},
+		`{"type":"cancel","reason":"x","reversal":"` + ledger.ID{}.String() + `"}`: {"reversal"},
+		`{"type":"reverse","reason":"x","reversal":"` + id.String() + `"}`:         {"reversal"},
 		`{"type":"cancel","reason":"x","by":"somebody else"}`:                      {"by"},
 	} {
 		s.message(id, body).wants(t, invalidRequest, fields...)
