@@ -49,7 +49,7 @@ func New(cfg Config) (*Client, error) {
 		timeout: cfg.Timeout,
 		log:     cfg.Log,
 		http: &http.Client{
-			Transport: &exchange{next},
+			Transport: &exchange{next: next},
 			Timeout:   cfg.Timeout + clientTimeoutMargin,
 			// A redirect is an answer that we do not understand. Followed, a 307 would repeat the
 			// POST somewhere else.

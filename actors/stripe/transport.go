@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,7 +61,10 @@ func isStripe(base string) bool {
 
 // exchange makes the one request of an attempt and records what came back before the SDK sees
 // it: the SDK forgets the status of an answer that it cannot read.
-type exchange struct{ next http.RoundTripper }
+type exchange struct {
+	next http.RoundTripper
+	last atomic.Pointer[string] // Request-Id of the last answer that was dated
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -84,6 +88,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	resp, err := x.next.RoundTrip(out)
 	if err != nil {
 		return nil, err
@@ -95,6 +100,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, errStray
 	}
+	x.date(req.Context(), resp.Header, began)
 	if resp.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no context ends
 		resp.Body.Close()
 		a.cut = errSwitched

@@ -197,7 +197,7 @@ func TestNetHTTPWouldReplayAPost(t *testing.T) {
 
 func TestOneAttemptMakesOneRequest(t *testing.T) {
 	n := 0
-	x := &exchange{roundTrip(func(r *http.Request) (*http.Response, error) {
+	x := &exchange{next: roundTrip(func(r *http.Request) (*http.Response, error) {
 		n++
 		return answering(200, nil, "{}")(r)
 	})}

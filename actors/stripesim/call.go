@@ -192,6 +192,7 @@ func (s *Sim) write(w http.ResponseWriter, r *http.Request, c *call, out outcome
 	} else {
 		h.Set("Content-Type", "application/json")
 		h.Set("Request-Id", c.id)
+		h.Set("Date", s.clock.now().UTC().Format(http.TimeFormat))
 		h.Set("Stripe-Version", c.version)
 		if c.info.Method == http.MethodPost {
 			if a.origin == "" {
