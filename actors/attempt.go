@@ -36,10 +36,10 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 		return
 	}
 	if w.still() {
-		now := t.now()
-		step := ledger.Plan(&w.record.Transfer, w.record.Digest, t.sys.conf.Policy, now, t.looked)
-		isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
-		if step.Action == ledger.Send && isDue && t.commitTo(c, now) {
+		now, policy := t.now()
+		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.looked)
+		isDue := policy.Until(step, now) <= 0 || w.woken && step.Awaits != ledger.BackOff
+		if step.Action == ledger.Send && isDue && t.commitTo(c, policy, now) {
 			return
 		}
 	}
@@ -70,17 +70,17 @@ func (t *transfer) denied(c actor.Context) {
 
 // commitTo makes the intent durable. Only the winner of that commit may call. It reports
 // false when nothing may be sent after all.
-func (t *transfer) commitTo(c actor.Context, now time.Time) bool {
-	change, err := t.w.record.Transfer.Begin(t.sys.conf.Policy, now)
+func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time) bool {
+	change, err := t.w.record.Transfer.Begin(policy, now)
 	switch {
-	case errors.Is(err, ledger.ErrTooOld): // the key aged while the permit came; the plan says Look now
+	case errors.Is(err, ledger.ErrTooOld): // the key aged while the permit came, or the clocks parted; the plan says what now
 		return false
 	case err != nil:
 		panic(err)
 	case !t.enter():
 		return false
 	}
-	submitted := time.Now()
+	submitted, wall := t.sys.clocks.read()
 	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
 		if err != nil {
 			t.giveBack(c)
@@ -88,7 +88,8 @@ func (t *transfer) commitTo(c actor.Context, now time.Time) bool {
 			return
 		}
 		op := ch.Subject()
-		t.call(c, freshness{firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, safe: t.sys.conf.Policy.Windows.Safe}, op)
+		t.call(c, freshness{clocks: t.sys.clocks, firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, wall: wall,
+			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}, op)
 	})
 	return true
 }
@@ -116,6 +117,10 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 		}()
 		if sys.closing.Load() {
 			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: "shutdown", Message: "the daemon is stopping; nothing was sent"}
+			return
+		}
+		if err := fresh.agree(); err != nil {
+			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: ledger.CodeClocks, Message: err.Error()}
 			return
 		}
 		m.answer = sys.conf.Stripe.Send(sys.calls, r, fresh.check)
@@ -221,19 +226,34 @@ func (t *transfer) over(m answered) {
 
 // freshness tells whether a key may still be sent.
 type freshness struct {
+	clocks    *clocks
 	firstSent time.Time // by the database's clock
 	then      time.Time // the database's clock at some moment
-	at        time.Time // the local clock just before that moment
-	safe      time.Duration
+	at        time.Time // the monotonic clock just before that moment
+	wall      time.Time // the wall clock then
+	windows   ledger.Windows
+	untimed   bool // the generation began while the clocks disagreed, and is marked
 }
 
 // check measures the key's age with the monotonic clock and with the wall clock, and believes
 // the older: the monotonic clock stands still while a machine is suspended.
 func (f freshness) check() error {
-	now := time.Now()
-	passed := max(now.Sub(f.at), now.Round(0).Sub(f.at.Round(0)))
-	if age := f.then.Sub(f.firstSent) + passed; age >= f.safe {
+	now, wall := f.clocks.read()
+	age := f.then.Sub(f.firstSent) + max(now.Sub(f.at), wall.Sub(f.wall))
+	switch {
+	case age >= f.windows.Safe:
 		return fmt.Errorf("%w: %s since its first send", ledger.ErrTooOld, age.Round(time.Second))
+	case age < -f.windows.Skew:
+		return fmt.Errorf("%w: its first send is to come, in %s", ledger.ErrTooOld, (-age).Round(time.Second))
+	}
+	return f.agree()
+}
+
+// agree reports clocks that forbid the send. The time that came with the intent's commit, as
+// its first_sent_at, is among what they say.
+func (f freshness) agree() error {
+	if s := f.clocks.state(); s.Halt || s.Trouble != "" && !f.untimed {
+		return fmt.Errorf("%w: the clocks disagree: %s", ledger.ErrTooOld, s.Trouble)
 	}
 	return nil
 }

@@ -29,10 +29,6 @@ func (s *instant) Page(context.Context, stripe.PageQuery) (stripe.TransferPage, 
 	return stripe.TransferPage{}, nil
 }
 
-func (s *instant) Find(context.Context, stripe.Query) ([]ledger.StripeTransfer, error) {
-	return nil, nil
-}
-
 // finals counts the commits that made a transfer final.
 type finals struct {
 	actors.Store

@@ -9,12 +9,13 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// Policy returns the policy in force, with the account as it is known by now.
+// Policy returns the policy in force, with the account as it is known by now, and the clocks as they stand.
 func (s *System) Policy() ledger.Policy {
 	p := s.conf.Policy
 	if account := s.account.Load(); account != nil {
 		p.Account = *account
 	}
+	p.Clocks = s.clocks.state()
 	return p
 }
 

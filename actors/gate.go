@@ -149,13 +149,16 @@ type gate struct {
 	tickAt  time.Time
 	ticks   uint64 // only the tick armed last counts: a stopped timer may have fired already
 	barred  bool   // nothing is let through before the account was verified
+	sys     *System
+	halt    bool // the clocks forbid every send
+	hearing bool // they are being heard, or will be soon
 	closed  bool
 	drained []chan<- struct{}
 }
 
 func newGate(s *System) *gate {
 	g := &gate{log: s.log, metrics: s.metrics, limits: s.conf.Limits, all: newPace(s.conf.Limits.Rate), barred: s.conf.Verify != nil, out: make(map[uint64]time.Time), tell: s.tell,
-		outage: func() bool { return s.outage.Load() != nil }}
+		sys: s, outage: func() bool { return s.outage.Load() != nil }}
 	for e := range g.paces {
 		g.paces[e] = newPace(s.conf.Limits.EndpointRate)
 	}
@@ -177,6 +180,8 @@ func (g *gate) Receive(c actor.Context) {
 	case gateSweep:
 		g.sweep = nil
 		g.reclaim()
+	case gateHear:
+		g.hearing = false
 	case gateOpen:
 		g.barred = false
 	case gateClose:
@@ -219,6 +224,7 @@ func (g *gate) grant(c actor.Context) {
 	if g.barred {
 		return
 	}
+	g.listen(c)
 	now := time.Now()
 	for {
 		room := g.limits.Concurrency
@@ -256,7 +262,7 @@ func (g *gate) grant(c actor.Context) {
 func (g *gate) choose() (best endpoint, at time.Time, any bool) {
 	global := latest(latest(g.all.next(), g.coolall.until), latest(g.breaker.until, g.auth.until))
 	for e := range endpoints {
-		if g.queues[e].n == 0 {
+		if g.queues[e].n == 0 || g.halted(e) {
 			continue
 		}
 		t := latest(latest(g.paces[e].next(), g.cool[e].until), global)
@@ -266,7 +272,7 @@ func (g *gate) choose() (best endpoint, at time.Time, any bool) {
 	}
 	if now := time.Now(); any && !at.After(now) {
 		for e := range endpoints { // of those that may go now, the most urgent
-			if g.queues[e].n > 0 && !latest(g.paces[e].next(), g.cool[e].until).After(now) {
+			if g.queues[e].n > 0 && !g.halted(e) && !latest(g.paces[e].next(), g.cool[e].until).After(now) {
 				return e, at, true
 			}
 		}

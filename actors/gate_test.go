@@ -59,6 +59,7 @@ func inGate(t *testing.T, limits Limits, test func(*gateRig)) {
 		r := &gateRig{T: t, endpoint: map[uint64]endpoint{}, out: map[uint64]grantedPermit{}}
 		limits.Cooldown = cooldownBase
 		s := &System{log: slog.New(slog.DiscardHandler), conf: Config{Limits: limits}, metrics: newMetrics(prometheus.NewRegistry())}
+		s.clocks = newClocks(time.Hour, nil, s.clockTrouble)
 		r.gate = newGate(s)
 		r.gate.outage = r.outage.Load
 		r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return s.log }),

@@ -17,6 +17,7 @@ type look struct {
 	answer  *answered // an answer hinted that the effect is there already
 	hint    *hint     // an event did
 	order   *inject   // a person says so, or denies it
+	listing *listing  // that it reads, page by page
 }
 
 // purpose is the message that the look was for, if any: it is sent again when the look cannot
@@ -47,9 +48,15 @@ type sighted struct {
 	inc     uint64
 	look    *look
 	version int64 // of the transfer that it was for
+	began   time.Time
 	found   []ledger.StripeTransfer
 	err     error
 	absent  bool // Stripe said that the object asked for by ID does not exist
+
+	listing *listing // one page of it was read
+	more    bool     // there are more pages, after next
+	next    string
+	alike   string // may be it, with its metadata removed
 }
 
 // seek begins a look; m, which it is for, waits when another look or a call is to end first.
@@ -66,27 +73,26 @@ func (t *transfer) seek(c actor.Context, l *look, m any) {
 }
 
 // read reads Stripe, with a permit, on a goroutine that only carries the result back. A
-// transfer is looked for in the list of its destination and time, by its metadata; when an ID
-// is known, and for a reversal, the object itself is read.
+// transfer is looked for in the list of its destination, group and time, a page at a time, by its
+// metadata; when an ID is known, and for a reversal, the object itself is read.
 func (t *transfer) read(c actor.Context) {
 	w := t.w
 	x := &w.record.Transfer
 	no := w.permit
 	w.permit = 0
-	m := sighted{inc: t.inc, look: w.look, version: x.Version}
+	m := sighted{inc: t.inc, look: w.look, version: x.Version, began: time.Now()}
 	op, kind := x.Current()
-	id, since := x.StripeID, x.CreatedAt
+	id := x.StripeID
 	switch {
 	case w.look.hint != nil:
 		id = w.look.hint.stripeID
 	case w.look.order != nil && kind == ledger.CreateTransfer:
 		id = w.look.order.message.StripeID
 	}
-	if op != nil && op.Epoch == t.sys.conf.Policy.Epoch && !op.FirstSentAt.IsZero() {
-		since = op.FirstSentAt
+	if id == "" { // then Stripe is not known to hold it, and it is what is being driven
+		m.listing = t.list(w.look, op)
 	}
-	q := stripe.Query{Operation: x.ID, Destination: x.Destination, Group: x.Group(), Since: since.Add(-t.sys.conf.Policy.Windows.Skew)}
-	self, sys := c.Self(), t.sys
+	self, sys, own, list := c.Self(), t.sys, *x, m.listing
 	go func() {
 		began := time.Now()
 		defer func() {
@@ -99,12 +105,13 @@ func (t *transfer) read(c actor.Context) {
 		}()
 		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
 		defer cancel()
-		if id == "" {
-			m.found, m.err = sys.conf.Stripe.Find(ctx, q)
+		if list != nil {
+			sys.page(ctx, &own, list, &m)
 		} else {
 			var one ledger.StripeTransfer
 			if one, m.err = sys.conf.Stripe.Transfer(ctx, id); m.err == nil {
 				m.found = []ledger.StripeTransfer{one}
+				m.alike, m.err = sys.alike(ctx, &own, one)
 			}
 			m.absent = errors.Is(m.err, stripe.ErrNotThere)
 		}
@@ -131,8 +138,13 @@ func (t *transfer) seen(c actor.Context, m sighted) {
 	if m.inc != t.inc || w == nil || w.look != m.look {
 		return // of an earlier incarnation, which sent on what it was for
 	}
+	current := w.still() && w.record.Transfer.Version == m.version
+	if m.listing != nil && t.turned(&m) && current {
+		t.ask(c, reads)
+		return
+	}
 	w.look = nil
-	if w.still() && w.record.Transfer.Version == m.version {
+	if current {
 		t.judge(c, m)
 	} else { // the transfer moves meanwhile: what was read is read again if it still matters
 		w.later = append(w.later, m.look.purpose()...)
@@ -146,7 +158,7 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 	l := m.look
 	op, kind := x.Current()
 	if m.err != nil && !m.absent {
-		t.looked = t.now()
+		t.looked, _ = t.now()
 		t.sys.log.Info("Stripe could not be read", "transfer", t.id, "err", m.err)
 		t.unread(c, l, m.err)
 		return
@@ -166,8 +178,15 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 		return
 	}
 	stripeID, wrong := match(x, op, kind, m.found)
+	how := "read at Stripe: it is there"
+	if stripeID == "" && wrong == nil && kind == ledger.CreateTransfer {
+		if stripeID = stripped(x, m); stripeID != "" {
+			how += "; its metadata was removed there, and it was recognised by its transfer_group, amount and destination"
+			t.sys.alarm("stripped", "transfer", t.id, "stripe_id", stripeID)
+		}
+	}
 	if wrong != nil {
-		t.looked = t.now()
+		t.looked, _ = t.now()
 		t.sys.alarm("mismatch", "transfer", t.id, "err", wrong)
 		t.applied(c, l)
 		if l.hint == nil {
@@ -177,14 +196,27 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 	}
 	switch {
 	case stripeID != "":
-		t.adopt(c, l, op, stripeID)
+		t.adopt(c, l, op, stripeID, how)
 	case l.order != nil:
-		t.decide(c, l.order)
+		t.decide(c, m)
 	case l.answer != nil:
 		t.reconcile(c, *l.answer, kind, m.found)
 	default:
-		t.absent(c, l, op)
+		t.absent(c, m, op)
 	}
+}
+
+// stripped picks the transfer that lost its metadata and can be no other than ours: it stands in
+// our own group, or a person says that it is the one.
+func stripped(x *ledger.Transfer, m sighted) string {
+	order := m.look.order
+	for _, s := range m.found {
+		said := order != nil && order.message.Outcome == ledger.OutcomeCompleted && order.message.StripeID == s.ID && m.alike == s.ID
+		if x.Is(s) || said {
+			return s.ID
+		}
+	}
+	return ""
 }
 
 // unread goes on after a read that failed: nothing was learned.
@@ -237,8 +269,8 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 }
 
 // adopt settles the operation by what was read.
-func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID string) {
-	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, "read at Stripe: it is there")
+func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID, how string) {
+	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, how)
 	if errors.Is(err, ledger.ErrConflict) {
 		t.applied(c, l)
 		if l.order != nil {
@@ -281,19 +313,28 @@ func (t *transfer) applied(c actor.Context, l *look) {
 }
 
 // absent goes on after the plan's read, or an event's, found nothing.
-func (t *transfer) absent(c actor.Context, l *look, op *ledger.Operation) {
-	t.applied(c, l)
-	x, p := &t.w.record.Transfer, t.sys.conf.Policy
-	now := t.now()
-	if !l.decides {
+func (t *transfer) absent(c actor.Context, m sighted, op *ledger.Operation) {
+	t.applied(c, m.look)
+	x := &t.w.record.Transfer
+	now, p := t.now()
+	if !m.look.decides {
 		t.looked, t.w.record.Digest.Read = now, now
+		return
+	}
+	if !t.sys.clocks.heardSince(m.began) { // the answer that shows nothing must say what time it is at Stripe
+		t.looked = now
 		return
 	}
 	var change ledger.Change
 	var err error
-	if op.State.Open() {
+	switch {
+	case m.alike != "" && op.State.Open():
+		if change, err = x.Suspect(p, m.alike, now); err == nil {
+			t.sys.alarm("stripped", "operation", op.ID, "stripe_id", m.alike)
+		}
+	case op.State.Open():
 		change, err = x.Absent(p, t.w.record.Digest.Doubtful, now)
-	} else {
+	default:
 		change, err = x.RenewEpoch(p, now)
 	}
 	if errors.Is(err, ledger.ErrTooEarly) {

@@ -120,7 +120,7 @@ func (t *transfer) resolve(c actor.Context, m inject) {
 		t.forbid(c, m, ledger.FieldErrors{{Field: "stripe_id", Detail: fmt.Sprintf("must begin with %s: what is not known here is a %s's outcome", form, kind)}})
 		return
 	case m.message.Outcome == ledger.OutcomeFailed:
-		if err := x.CheckResolve(t.sys.conf.Policy, t.now()); err != nil {
+		if err := t.mayResolve(); err != nil {
 			t.forbid(c, m, err)
 			return
 		}
@@ -128,9 +128,15 @@ func (t *transfer) resolve(c actor.Context, m inject) {
 	t.seek(c, &look{order: &m}, m)
 }
 
+func (t *transfer) mayResolve() error {
+	now, policy := t.now()
+	return t.w.record.Transfer.CheckResolve(policy, now)
+}
+
 // decide ends a resolution, or an adoption, after Stripe was read and does not show the
 // operation as done.
-func (t *transfer) decide(c actor.Context, m *inject) {
+func (t *transfer) decide(c actor.Context, read sighted) {
+	m := read.look.order
 	x := &t.w.record.Transfer
 	if m.message.Type == ledger.MessageAdopt {
 		t.refuse(m, fmt.Errorf("%w: Stripe shows nothing of it that could be booked while it is %s", ledger.ErrIllegalMove, x.State))
@@ -141,7 +147,12 @@ func (t *transfer) decide(c actor.Context, m *inject) {
 			ledger.ErrIllegalMove, m.message.StripeID, ledger.MetaOperation))
 		return
 	}
-	change, err := x.ResolveAbsent(t.sys.conf.Policy, t.now(), m.message.By)
+	if !t.sys.clocks.heardSince(read.began) {
+		t.refuse(m, fmt.Errorf("%w: Stripe's answer does not say what time it is there", ledger.ErrTooEarly))
+		return
+	}
+	now, policy := t.now()
+	change, err := x.ResolveAbsent(policy, now, m.message.By)
 	if err != nil {
 		t.refuse(m, err)
 		return

@@ -15,7 +15,10 @@ func (s *System) recover() {
 	for {
 		var page []ledger.Record
 		err := s.query(func(ctx context.Context) (err error) {
-			page, err = s.conf.Store.Unfinished(ctx, after, recoveryPage)
+			began := time.Now()
+			if page, err = s.conf.Store.Unfinished(ctx, after, recoveryPage); err == nil && len(page) > 0 {
+				s.clocks.stored(page[0].ReadAt, began)
+			}
 			return err
 		})
 		at := time.Now()

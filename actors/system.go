@@ -42,7 +42,6 @@ type Store interface {
 type Stripe interface {
 	Send(ctx context.Context, r ledger.Request, fresh func() error) ledger.Answer
 	Transfer(ctx context.Context, id string) (ledger.StripeTransfer, error)
-	Find(ctx context.Context, q stripe.Query) ([]ledger.StripeTransfer, error)
 	Page(ctx context.Context, q stripe.PageQuery) (stripe.TransferPage, error)
 }
 
@@ -58,7 +57,8 @@ type Config struct {
 	TransferSweep time.Duration // interval of the safety net; default 1 minute
 	ReversalSweep time.Duration // the same for reversals; the shorter of the two counts
 	CommitTimeout time.Duration // of one statement group, default 30 s
-	ReadTimeout   time.Duration // of one read of Stripe, all pages, default 60 s
+	ReadTimeout   time.Duration // of one read of Stripe, default 60 s
+	PageSize      int           // transfers in a page of a list; 0: as many as Stripe gives
 
 	Reconcile Reconcile // the zero value walks every hour
 
@@ -72,6 +72,7 @@ type Config struct {
 	Verify  func(context.Context) (account string, err error)
 	Passing func(error) bool
 
+	Wall       func() time.Time // this machine's wall clock; nil: the real one. Simulations set it wrong
 	NewID      func() ledger.ID // default: a UUIDv7
 	Dispatcher actor.Dispatcher // default: a goroutine per mailbox run
 	// Turn, if set, is called before each message that a goroutine or a timer sends, and may block:
@@ -91,6 +92,7 @@ type System struct {
 	transferProps                                                  *actor.Props
 
 	notices      notices
+	clocks       *clocks
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
 	account      atomic.Pointer[string] // whose key it is, once it was verified
@@ -153,7 +155,9 @@ func New(conf Config) (*System, error) {
 		conf.NewID = func() ledger.ID { return uuid.Must(uuid.NewV7()) }
 	}
 	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
-	s.calls, s.cutCalls = context.WithCancel(context.Background())
+	s.clocks = newClocks(conf.Policy.Windows.Skew, conf.Wall, s.clockTrouble)
+	s.clocks.collect(conf.Metrics)
+	s.calls, s.cutCalls = context.WithCancel(stripe.WithDates(context.Background(), s.clocks.dated))
 	return s, nil
 }
 

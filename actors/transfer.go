@@ -19,6 +19,7 @@ type transfer struct {
 	timer   *time.Timer
 	until   time.Time // the end of the wait
 	looked  time.Time // when Stripe was last read in vain, by the database's clock
+	listing *listing  // a list that was not read to its end
 	resting bool      // nothing is to be done; the shard was told
 	entered bool      // counted as having a send of uncertain end: see System.enter
 	w       *work     // nil while it waits
@@ -250,10 +251,17 @@ func (w *work) still() bool { return w.have && !w.loading && !w.committing }
 
 func (w *work) away() bool { return w.calling || w.look != nil }
 
-// now is the database's clock, as far as this machine can tell. It may run behind, by the time
-// that its word took to come here, but never ahead: absence is proved by it. That a key is
-// still young is checked by another measure, which errs to the other side: see freshness.
-func (t *transfer) now() time.Time { return t.w.record.ReadAt.Add(time.Since(t.w.at)) }
+// now is the database's clock, as it was heard last by anybody here: what the record was read
+// by may have been a wrong clock, that is right by now. With it comes the policy, which says how
+// the other clocks stand.
+func (t *transfer) now() (time.Time, ledger.Policy) {
+	p := t.sys.Policy()
+	now, state, heard := t.sys.clocks.now()
+	if p.Clocks = state; !heard { // a record that nobody here read: it was created just now
+		now = t.w.record.ReadAt.Add(time.Since(t.w.at))
+	}
+	return now, p
+}
 
 // proceed does the next step of the plan.
 func (t *transfer) proceed(c actor.Context) {
@@ -263,12 +271,13 @@ func (t *transfer) proceed(c actor.Context) {
 		t.stepAside(c)
 		return
 	}
-	now := t.now()
-	step := ledger.Plan(x, w.record.Digest, t.sys.conf.Policy, now, t.looked)
+	now, policy := t.now()
+	step := ledger.Plan(x, w.record.Digest, policy, now, t.looked)
 	if t.sys.closing.Load() && step.Action != ledger.Rest {
 		return // what is unfinished stays as the ledger has it
 	}
-	isDue := !step.At.After(now) || w.woken && step.Awaits != ledger.BackOff
+	wait := policy.Until(step, now)
+	isDue := wait <= 0 || w.woken && step.Awaits != ledger.BackOff
 	switch {
 	case step.Action == ledger.Rest:
 		t.rest(c)
@@ -279,7 +288,10 @@ func (t *transfer) proceed(c actor.Context) {
 		change, err := x.Lost("the process that sent it ended before the answer was recorded")
 		t.commit(c, change, err, t.crashAfter(&Setback{Kind: Lost, Code: "interrupted"}))
 	case !isDue:
-		t.wait(c, step, step.At.Sub(now))
+		if policy.Clocks.Trouble != "" { // the clock that it waits for may be the wrong one
+			wait = min(wait, policy.Windows.Skew)
+		}
+		t.wait(c, step, wait)
 	case step.Action == ledger.Send:
 		_, kind := x.Current()
 		t.ask(c, endpointOf(kind))
@@ -287,7 +299,7 @@ func (t *transfer) proceed(c actor.Context) {
 		w.look = &look{decides: step.Decides}
 		t.ask(c, reads)
 	case step.Action == ledger.Release:
-		change, err := x.Lapse(now)
+		change, err := x.Lapse(now.Add(-policy.Clocks.Behind))
 		t.commit(c, change, err, nil)
 	case step.Action == ledger.GiveUp:
 		change, err := x.GiveUp(step.Code, step.Why)
@@ -315,7 +327,9 @@ func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
 		c.Send(t.sys.inbox, await{conditionOf(step.Awaits, w.record.Transfer.Destination), c.Self(), since})
 	}
 	if end := w.record.Transfer.NextHoldEnd(); !end.IsZero() {
-		d = min(d, end.Sub(t.now())) // a hold ends at its own time, whatever else is waited for
+		// A hold ends at its own time, by every clock, whatever else is waited for.
+		now, policy := t.now()
+		d = min(d, policy.Until(ledger.Step{Action: ledger.Release, At: end}, now))
 	}
 	self, sys, m := c.Self(), t.sys, due{t.inc}
 	d = max(d, waitLeast)

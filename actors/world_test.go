@@ -45,6 +45,9 @@ type world struct {
 	posts []post // in the order of their sending
 	hears *node  // the daemon that Stripe's events go to
 
+	offset atomic.Int64 // of the database's clock
+	dumb   atomic.Bool  // Stripe's answers do not say what time it is
+
 	forged  bool // Stripe was made to hold what it must not: comparing the two is of no use
 	aside   bool // something happened past the world: the watch knows half of it
 	spoiled bool // the ledger was made to say what it must not: looking at it is of no use
@@ -95,7 +98,7 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 		w := &world{T: t, policy: realPolicy(), path: path, watch: audit.NewWatch(ledger.DefaultWindows())}
 		ctx := context.Background()
 		var err error
-		if w.db, err = db.Open(ctx, "sqlite:"+path, db.Options{}); err != nil {
+		if w.db, err = db.Open(ctx, "sqlite:"+path, db.Options{Now: w.clock}); err != nil {
 			t.Fatal(err)
 		}
 		defer w.db.Close()
@@ -122,6 +125,12 @@ func inEmptyWorld(t *testing.T, cfg stripesim.Config, test func(*world)) {
 		test(w)
 	})
 }
+
+// clock is the database's.
+func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
+
+// steps sets the database's clock off by so much from now on.
+func (w *world) steps(off time.Duration) { w.offset.Store(int64(off)) }
 
 // start starts a daemon.
 func (w *world) start(with ...settings) *node {
@@ -213,6 +222,9 @@ func (x wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	case res := <-w.sim.Carry(r, body):
 		if res == nil {
 			return nil, errBroken
+		}
+		if w.dumb.Load() {
+			res.Header.Del("Date")
 		}
 		return res, nil
 	case <-r.Context().Done():

@@ -88,7 +88,9 @@ func (s *System) commitAll(items []commit, retried bool) error {
 	var won []bool
 	began := time.Now()
 	err := s.query(func(ctx context.Context) (err error) {
-		at, won, err = s.conf.Store.Commit(ctx, changes)
+		if at, won, err = s.conf.Store.Commit(ctx, changes); err == nil {
+			s.clocks.stored(at, began)
+		}
 		return err
 	})
 	switch {
@@ -144,7 +146,7 @@ func (s *System) read(items []load) {
 	var records []ledger.Record
 	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
 		err := s.query(func(ctx context.Context) (err error) {
-			records, err = s.conf.Store.Load(ctx, ids)
+			records, err = s.load(ctx, ids)
 			return err
 		})
 		if err == nil {
@@ -176,6 +178,16 @@ func (s *System) read(items []load) {
 	for _, it := range items {
 		it.done(loaded{record: byID[it.id], at: at})
 	}
+}
+
+// load reads records, and the database's clock with them.
+func (s *System) load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, error) {
+	began := time.Now()
+	records, err := s.conf.Store.Load(ctx, ids)
+	if err == nil && len(records) > 0 {
+		s.clocks.stored(records[0].ReadAt, began)
+	}
+	return records, err
 }
 
 // query calls the store with a time limit. A panic below it is a bug that must not end the

@@ -168,7 +168,7 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 		// of an earlier epoch than the operation's is one that has not heard of the loss.)
 		return Change{}, fmt.Errorf("%w: the operation is of epoch %d and the ledger of %d", ErrTooOld, op.Epoch, p.Epoch)
 	}
-	young := !op.FirstSentAt.IsZero() && now.Before(op.FirstSentAt.Add(p.Windows.Safe)) && op.Epoch == p.Epoch
+	young := p.young(op, p.latest(now))
 	begins := false
 	switch op.State {
 	case Unresolved:
@@ -183,6 +183,9 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 		// A refusal that was understood closed its generation (see [spend]); after one that
 		// was not, the key stays in use while it is young.
 		begins = !young
+	}
+	if p.Clocks.Halt {
+		return Change{}, fmt.Errorf("%w: the clocks disagree: %s", ErrTooOld, p.Clocks.Trouble)
 	}
 	if !begins && t.Request(op).Hash() != op.RequestHash {
 		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.ID, op.Epoch, op.Generation))
@@ -199,6 +202,9 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 	}
 	if begins {
 		c.Begins = true
+		if p.Clocks.Trouble != "" {
+			c.History.Answer.Code, c.History.Detail = CodeClocks, p.Clocks.Trouble
+		}
 		s := c.Subject()
 		s.RequestHash = c.After.Request(s).Hash()
 	}
@@ -323,8 +329,8 @@ func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error)
 	if op == nil {
 		return t.move(nil, EventProveAbsent, By{}, nil)
 	}
-	if quiet := p.quietAt(op); !now.After(quiet) {
-		return Change{}, fmt.Errorf("%w: absence is no evidence before %s", ErrTooEarly, quiet.Format(time.RFC3339))
+	if err := p.quiet(op, now); err != nil {
+		return Change{}, err
 	}
 	if doubtful || p.Unresolved == ParkAlways {
 		c, err := t.move(op, EventPark, By{}, nil)
@@ -358,8 +364,8 @@ func (t Transfer) RenewEpoch(p Policy, now time.Time) (Change, error) {
 	if op == nil {
 		return t.move(nil, EventRenewEpoch, By{}, nil)
 	}
-	if !now.After(p.quietAt(op)) {
-		return Change{}, fmt.Errorf("%w: the database lost commits at %s", ErrTooEarly, p.EpochSince.Format(time.RFC3339))
+	if err := p.quiet(op, now); err != nil {
+		return Change{}, fmt.Errorf("the database lost commits at %s: %w", p.EpochSince.Format(time.RFC3339), err)
 	}
 	return t.move(op, EventRenewEpoch, By{}, func(o *Operation) {
 		// A new generation, whatever the old one was: its key may have been used by what was lost.

@@ -109,10 +109,7 @@ func (t Transfer) CheckResolve(p Policy, now time.Time) error {
 	if op == nil || op.State != Parked {
 		return fmt.Errorf("%w: only what is parked can be resolved as failed, and this is %s", ErrIllegalMove, t.subjectState())
 	}
-	if quiet := p.quietAt(op); !now.After(quiet) {
-		return fmt.Errorf("%w: absence is no evidence before %s", ErrTooEarly, quiet.Format(time.RFC3339))
-	}
-	return nil
+	return p.quiet(op, now)
 }
 
 // ResolveAbsent takes a person's word, after a read that found nothing, that a parked

@@ -104,6 +104,9 @@ func (o Order) Check() error {
 		add("not_before", fmt.Errorf("is in the year %d: give a moment between 2000 and 2199, or leave it out", y))
 	}
 	add("transfer_group", CheckText(o.TransferGroup, GroupMax))
+	if strings.HasPrefix(o.TransferGroup, groupPrefix) { // by such a one a transfer is recognised
+		add("transfer_group", fmt.Errorf("must not begin with %q: those are our own", groupPrefix))
+	}
 	add("description", CheckText(o.Description, DescriptionMax))
 	if len(o.Metadata) > MetadataKeys {
 		add("metadata", fmt.Errorf("has %d keys: Stripe and we leave room for %d", len(o.Metadata), MetadataKeys))

@@ -18,6 +18,7 @@ type Digest struct {
 	Puzzle     int       // the generation whose refusal nobody understood; 0: none
 	Asked      bool      // a person wants that generation tried again
 	Read       time.Time // when Stripe was last read whole, and held nothing; not folded from rows
+	Untimed    bool      // the generation was first sent while the clocks disagreed: its FirstSentAt proves nothing
 }
 
 // Add folds one more row of the operation's history, in order.
@@ -26,7 +27,10 @@ func (d Digest) Add(h History) Digest {
 	switch h.Event {
 	case EventSend:
 		if h.OpenSends == 1 { // the first send of a generation, or of one that was not executed
-			d.Doubtful, d.Spent = false, false
+			d.Doubtful, d.Spent, d.Untimed = false, false, false
+		}
+		if h.Answer.Code == CodeClocks {
+			d.Doubtful, d.Spent, d.Untimed = true, true, true
 		}
 		if h.Generation != d.Puzzle {
 			d.Puzzle, d.Asked = 0, false
@@ -43,7 +47,7 @@ func (d Digest) Add(h History) Digest {
 			return Digest{} // the puzzle is solved: it was Stripe's refusal, and the person's word stands
 		}
 		d.Refusals++
-		d.Doubtful, d.Spent = false, false
+		d.Doubtful, d.Spent, d.Untimed = false, false, false
 		d.Puzzle, d.Asked = 0, false
 		if a.Puzzling() {
 			d.Puzzle = h.Generation
@@ -138,7 +142,7 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 		return Step{Code: orElse(lastError(t), "permanently_failed"), Mover: MoveOfPlatform,
 			Why: "The machine gave up: " + orElse(lastMessage(t), "no reason was recorded") + " Somebody must retry, reverse or cancel it."}
 	}
-	if end := t.NextHoldEnd(); !end.IsZero() && !end.After(now) {
+	if end := t.NextHoldEnd(); !end.IsZero() && !end.After(p.earliest(now)) {
 		return Step{Action: Release, At: end, Code: "hold_over", Mover: MoveOfSettled, Why: "The time of a hold is over."}
 	}
 	if op == nil && t.State == ReversalPending && len(t.Holds) > 0 {
@@ -153,11 +157,11 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	r := p.retry(kind)
 	switch op.State {
 	case Pending, FailedState:
-		return planSend(op, kind, d, p, r, now, looked)
+		return p.Clocks.explain(planSend(op, kind, d, p, r, now, looked))
 	case Sending:
 		return Step{Action: NoteLost, Code: "sending", Why: "A call to Stripe is under way.", Mover: MoveOfStripe}
 	case Unresolved:
-		return planUnresolved(op, d, p, r, now, looked)
+		return p.Clocks.explain(planUnresolved(op, d, p, r, now, looked))
 	case Parked:
 		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform,
 			Why: "Whether Stripe moved the money is not known, and no safe move is left: look at Stripe and resolve it."}
@@ -195,7 +199,7 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 	case d.Refusals >= r.MaxAttempts:
 		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
 			Why: fmt.Sprintf("Refused %d times, the last time: %s", d.Refusals, last)}
-	case now.Sub(d.First) > r.MaxAge:
+	case p.earliest(now).Sub(d.First) > r.MaxAge:
 		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
 			Why: fmt.Sprintf("Tried since %s, the last time: %s", d.First.UTC().Format(time.RFC3339), last)}
 	}
@@ -251,14 +255,14 @@ func planPuzzle(op *Operation, d Digest, p Policy, r Retry, now, looked time.Tim
 func planUnresolved(op *Operation, d Digest, p Policy, r Retry, now, looked time.Time) Step {
 	step := Step{Code: orElse(op.ErrorCode, "unresolved"), Mover: MoveOfStripe}
 	quiet := p.quietAt(op)
-	if now.After(quiet) {
+	if p.earliest(now).After(quiet) {
 		step.Action, step.At, step.Decides = Look, later(looked, r.Backoff, op.ID), true
 		step.Why = "Whether Stripe moved the money is not known; nothing can be under way any more, so Stripe is read for the answer."
 		return step
 	}
 	n := max(d.Setbacks, 1)
 	again := d.Last.Add(max(r.Backoff.Wait(n, Jitter(op.ID, n)), d.LastAnswer.RetryAfter))
-	if !d.Spent && op.Epoch == p.Epoch && latest(now, again).Before(op.FirstSentAt.Add(p.Windows.Safe)) {
+	if !d.Spent && p.young(op, latest(p.latest(now), again)) {
 		step.Action, step.At = Send, again
 		step.Why = "Whether Stripe moved the money is not known; the same request is sent again under the same key, which cannot pay twice."
 		return step

@@ -71,6 +71,7 @@ type Policy struct {
 	Reversals  Retry
 	Unresolved UnresolvedPolicy
 
+	Clocks     Clocks    // at the moment of planning
 	Epoch      int       // the ledger's epoch: raised when its database lost commits
 	EpochSince time.Time // when it was raised; zero in the first epoch
 	Account    string    // the ledger's at Stripe, from which names derive; empty: it is not known

@@ -215,13 +215,16 @@ func (t *Transfer) Request(op *Operation) Request {
 	return r
 }
 
+// groupPrefix begins the transfer_groups of our own making.
+const groupPrefix = "settled:"
+
 // Group returns the transfer_group that is sent: the platform's own; else one of ours, by
 // which the transfer is found again; else none, because a charge's group is inherited.
 func (t *Transfer) Group() string {
 	if t.TransferGroup != "" || t.SourceTransaction != "" {
 		return t.TransferGroup
 	}
-	return "settled:" + t.ID.String()
+	return groupPrefix + t.ID.String()
 }
 
 // next copies t for a change, so that no change shares memory that changes with the transfer

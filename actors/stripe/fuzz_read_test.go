@@ -45,7 +45,7 @@ func FuzzRead(f *testing.F) {
 		}
 		whole := json.Unmarshal([]byte(body), &raw) == nil && raw.Object == "list" && raw.Data != nil
 
-		found, err := c.Find(t.Context(), Query{Operation: operation})
+		found, err := search(t.Context(), c, operation, PageQuery{})
 		var read *ReadError
 		switch {
 		case err != nil && !errors.As(err, &read):

@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -258,5 +259,24 @@ func answering(status int, header http.Header, body string) roundTrip {
 			StatusCode: status, Status: fmt.Sprint(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: header, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
 		}, nil
+	}
+}
+
+// search reads a list page by page to its end, and returns what names the operation.
+func search(ctx context.Context, c *Client, operation ledger.ID, q PageQuery) (found []ledger.StripeTransfer, err error) {
+	for {
+		page, err := c.Page(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range page.Transfers {
+			if ledger.Names(x.Metadata, operation) {
+				found = append(found, x)
+			}
+		}
+		if !page.More {
+			return found, nil
+		}
+		q.After = page.Transfers[len(page.Transfers)-1].ID
 	}
 }

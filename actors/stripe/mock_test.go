@@ -93,7 +93,7 @@ func TestStripesSpecificationAcceptsOurRequests(t *testing.T) {
 	if got, err := c.Transfer(t.Context(), "tr_9Demo01"); err != nil || got.ID == "" {
 		t.Errorf("read: %+v, %v", got, err)
 	}
-	if got, err := c.Find(t.Context(), Query{Operation: operation, Destination: "acct_9Seller1", Group: "order_77", Since: time.Now()}); err != nil || len(got) != 0 {
+	if got, err := search(t.Context(), c, operation, PageQuery{Destination: "acct_9Seller1", Group: "order_77", Since: time.Now()}); err != nil || len(got) != 0 {
 		t.Errorf("find: %+v, %v", got, err)
 	}
 	n := 0

@@ -13,8 +13,13 @@ import (
 
 // PageQuery asks for one page of the transfers, newest first.
 type PageQuery struct {
+	Since time.Time // only what was created then or later, in whole seconds; zero: no bound
 	Until time.Time // only what was created before, in whole seconds; zero: no bound
 	After string    // the last transfer of the page before; empty: from the newest
+
+	Destination string // only to this account; empty: to any
+	Group       string // only of this transfer_group; empty: of any
+	Limit       int    // transfers in the page; 0: as many as Stripe gives
 }
 
 // TransferPage is one page of the transfers.
@@ -30,7 +35,20 @@ type TransferPage struct {
 func (c *Client) Page(ctx context.Context, q PageQuery) (TransferPage, error) {
 	what := fmt.Sprintf("list transfers until %s", q.Until.UTC().Format(time.RFC3339))
 	filter := &form.Values{}
-	filter.Add("limit", strconv.Itoa(pageSize))
+	limit := pageSize
+	if q.Limit > 0 {
+		limit = min(q.Limit, pageSize)
+	}
+	filter.Add("limit", strconv.Itoa(limit))
+	if q.Destination != "" {
+		filter.Add("destination", q.Destination)
+	}
+	if q.Group != "" {
+		filter.Add("transfer_group", q.Group)
+	}
+	if !q.Since.IsZero() {
+		filter.Add("created[gte]", strconv.FormatInt(q.Since.Unix(), 10))
+	}
 	if !q.Until.IsZero() {
 		filter.Add("created[lt]", strconv.FormatInt(q.Until.Unix(), 10))
 	}

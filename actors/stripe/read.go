@@ -18,9 +18,6 @@ import (
 const (
 	pageSize = 100      // the most that Stripe gives
 	pageMax  = 64 << 20 // bytes of one page: 100 transfers, each with 10 reversals, all with full metadata
-	// listLead is how much earlier than the first send a list begins: Stripe's clock stamps what
-	// it lists, ours the send.
-	listLead = 5 * time.Minute
 	// looks is how often a transfer is read again when its reversals do not add up, because one
 	// was made between the reading of the two.
 	looks = 3
@@ -100,52 +97,6 @@ func (c *Client) reversals(ctx context.Context, id string) ([]*object, error) {
 		return c.readable(r, aReversal, reversalPrefix, what)
 	})
 	return all, err
-}
-
-// Query looks for the transfer that an operation made.
-type Query struct {
-	Operation   ledger.ID
-	Destination string
-	Group       string    // when the transfer has one
-	Since       time.Time // when the operation was first sent
-}
-
-// Find returns the transfers whose metadata names the operation, each with all of its
-// reversals: normally one or none. No error and none found means that every page was read and
-// Stripe lists none; whether that proves absence is a matter of time, and not decided here.
-func (c *Client) Find(ctx context.Context, q Query) ([]ledger.StripeTransfer, error) {
-	what := fmt.Sprintf("find the transfer of operation %s", q.Operation)
-	if q.Operation == (ledger.ID{}) {
-		return nil, c.badRead(what, "bad_query", "the operation is empty")
-	}
-	filter := &form.Values{}
-	if q.Destination != "" {
-		filter.Add("destination", q.Destination)
-	}
-	if !q.Since.IsZero() {
-		filter.Add("created[gte]", strconv.FormatInt(q.Since.Add(-listLead).Unix(), 10))
-	}
-	if q.Group != "" {
-		filter.Add("transfer_group", q.Group)
-	}
-	var found []ledger.StripeTransfer
-	err := c.pages(ctx, "/v1/transfers", filter, what, func(t *object) error {
-		if err := c.readable(t, aTransfer, transferPrefix, what); err != nil {
-			return err
-		}
-		if !ledger.Names(t.Metadata, q.Operation) {
-			return nil
-		}
-		whole, err := c.whole(ctx, t, what)
-		if err == nil {
-			found = append(found, whole)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err // half a list is no evidence
-	}
-	return found, nil
 }
 
 // List yields every transfer created from since until before until (zero: now), newest first,

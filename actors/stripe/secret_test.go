@@ -40,7 +40,7 @@ func TestTheKeyDoesNotComeBack(t *testing.T) {
 			}
 			_, err := c.Transfer(t.Context(), "tr_9Demo01")
 			noCanary(t, "the error of a read", fmt.Sprintf("%v %+v %#v", err, err, err))
-			_, err = c.Find(t.Context(), Query{Operation: operation})
+			_, err = search(t.Context(), c, operation, PageQuery{})
 			noCanary(t, "the error of a search", fmt.Sprintf("%v %+v %#v", err, err, err))
 			_, _, err = c.Account(t.Context())
 			noCanary(t, "the error of a look at the account", fmt.Sprintf("%v %+v %#v", err, err, err))

@@ -23,8 +23,8 @@ const emptyList = `{"object":"list","url":"/v1/transfers","has_more":false,"data
 
 func TestAReadIsEvidenceOnlyWhenItIsStripesWord(t *testing.T) {
 	missing := refusal(404, invalidRequest, "resource_missing", "id", "No such transfer: 'tr_9Demo01'")
-	q := Query{Operation: operation, Destination: "acct_9Seller1"}
-	find := func(c *Client) error { _, err := c.Find(t.Context(), q); return err }
+	q := PageQuery{Destination: "acct_9Seller1"}
+	find := func(c *Client) error { _, err := search(t.Context(), c, operation, q); return err }
 	read := func(c *Client) error { _, err := c.Transfer(t.Context(), "tr_9Demo01"); return err }
 	for name, x := range map[string]struct {
 		answer reply

@@ -116,11 +116,6 @@ func (s crashingStripe) Page(ctx context.Context, q stripe.PageQuery) (stripe.Tr
 	return s.Stripe.Page(ctx, q)
 }
 
-func (s crashingStripe) Find(ctx context.Context, q stripe.Query) ([]ledger.StripeTransfer, error) {
-	defer around("stripe.find")()
-	return s.Stripe.Find(ctx, q)
-}
-
 type crashingEngine struct{ http.Engine }
 
 func (e crashingEngine) Create(ctx context.Context, orders []ledger.Order, by ledger.By) ([]ledger.Acceptance, error) {

@@ -129,7 +129,7 @@ func (a *Auditor) Strict() { a.strict = true }
 // overlap: what comes again counts once, as it came last.
 func (a *Auditor) Stripe(t ledger.StripeTransfer) {
 	o := objectOf(t)
-	if !o.named {
+	if !o.named && !o.grouped {
 		before, again := a.foreign[o.id]
 		a.foreign[o.id] = o
 		a.count(before, o, again)
@@ -164,6 +164,14 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 
 	all := a.held[t.ID]
 	delete(a.held, t.ID)
+	all = slices.DeleteFunc(all, func(o object) bool {
+		others := !o.of(t)
+		if others {
+			o.grouped = false
+			a.foreign[o.id] = o
+		}
+		return others
+	})
 	if o, lost := a.foreign[t.StripeID]; lost && t.StripeID != "" {
 		delete(a.foreign, t.StripeID)
 		all = append(all, o)

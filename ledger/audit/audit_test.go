@@ -539,3 +539,34 @@ func TestTheReportIsTheSameTwice(t *testing.T) {
 		t.Errorf("%v\n%v", first.Differences, again.Differences)
 	}
 }
+
+func TestATransferInItsOwnGroupIsNoStrangerWithoutItsMetadata(t *testing.T) {
+	for kind, class := range map[string]Class{"unresolved, there": "", "completed": Unnamed, "pending": FalseFailed, "canceled": FalseFailed} {
+		w := &world{strict: true}
+		w.add(kinds(1, 1000)[kind])
+		row := &w.rows[0].Transfer
+		if len(w.stripe) == 0 {
+			w.stripe = []ledger.StripeTransfer{{ID: "tr_1", Amount: 1000, Currency: row.Money.Currency, Destination: row.Destination}}
+		}
+		s := &w.stripe[0]
+		s.Metadata, s.TransferGroup = nil, row.Group()
+		found := w.audit().Differences
+		if class == "" && len(found) > 0 || class != "" && (len(found) != 1 || found[0].Class != class) {
+			t.Errorf("%s: %v, want %q", kind, found, class)
+		}
+		if e := Unsettled(row, w.stripe); (kind == "unresolved, there") != (len(e) == 1) {
+			t.Errorf("%s: evidence %v", kind, e)
+		}
+		if op, named := Named(*s); op != row.ID || !named {
+			t.Errorf("it names %s, %v", op, named)
+		}
+		s.Amount++ // somebody else's, in our group
+		if found = w.audit().Differences; kind == "pending" && (len(found) != 1 || found[0].Class != Foreign) {
+			t.Errorf("%s, of another amount: %v", kind, found)
+		}
+	}
+	orphan := ledger.StripeTransfer{ID: "tr_1", TransferGroup: "settled:" + id(9).String()}
+	if d := Unclaimed(orphan); d.Class != MissingHere || d.Transfer != id(9) {
+		t.Errorf("in the group of an operation without a row: %v", d)
+	}
+}

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"unique"
 
 	"github.com/settled/settled/ledger"
@@ -12,9 +13,11 @@ import (
 // row's operation or have its Stripe ID, each with all of its reversals. What is not known
 // here yet is no difference, whichever way Stripe has it: see [Unsettled].
 func Compare(t *ledger.Transfer, held []ledger.StripeTransfer) []Difference {
-	all := make([]object, len(held))
-	for i, s := range held {
-		all[i] = objectOf(s)
+	var all []object
+	for _, s := range held {
+		if o := objectOf(s); o.of(t) {
+			all = append(all, o)
+		}
 	}
 	return compare(t, all)
 }
@@ -25,7 +28,11 @@ func Unclaimed(s ledger.StripeTransfer) Difference { return unclaimed(objectOf(s
 
 // Named returns the operation that a transfer at Stripe names in its metadata. What carries
 // our key with something unreadable is ours all the same: it names the zero ID, which no row has.
-func Named(s ledger.StripeTransfer) (op ledger.ID, named bool) { return operation(s.Metadata) }
+// One whose metadata was removed names the operation by a group of our own.
+func Named(s ledger.StripeTransfer) (op ledger.ID, named bool) {
+	o := objectOf(s)
+	return o.op, o.named || o.grouped
+}
 
 // Evidence is an operation whose outcome is not known here, and that Stripe holds.
 type Evidence struct {
@@ -40,7 +47,7 @@ type Evidence struct {
 func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 	var all []Evidence
 	for _, s := range held {
-		if unknown(t.State) && ledger.Names(s.Metadata, t.ID) {
+		if o := objectOf(s); unknown(t.State) && (o.named || o.grouped) && o.op == t.ID && o.of(t) {
 			all = append(all, Evidence{t.ID, t.State, s.ID, s.Amount})
 		}
 		if s.ID != t.StripeID {
@@ -62,7 +69,8 @@ func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 type object struct {
 	id          string
 	named       bool      // it carries our metadata
-	op          ledger.ID // which it names; zero when it names none that can be read
+	grouped     bool      // it does not, and stands in a group that is one operation's own
+	op          ledger.ID // which it names so; zero when it names none that can be read
 	amount      int64
 	reversed    int64
 	currency    unique.Handle[string]
@@ -80,7 +88,9 @@ type reversal struct {
 func objectOf(t ledger.StripeTransfer) object {
 	o := object{id: t.ID, amount: t.Amount, reversed: t.AmountReversed,
 		currency: unique.Make(string(t.Currency)), destination: unique.Make(t.Destination)}
-	o.op, o.named = operation(t.Metadata)
+	if o.op, o.named = operation(t.Metadata); !o.named {
+		o.op, o.grouped = owner(t.TransferGroup)
+	}
 	for _, r := range t.Reversals {
 		if slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.ID }) {
 			continue
@@ -105,8 +115,24 @@ func operation(metadata map[string]string) (ledger.ID, bool) {
 	return op, true
 }
 
+// owner reads whose own group a transfer_group is.
+func owner(group string) (ledger.ID, bool) {
+	text, ours := strings.CutPrefix(group, "settled:")
+	if !ours {
+		return ledger.ID{}, false
+	}
+	op, err := ledger.ParseID(text)
+	return op, err == nil
+}
+
+// of reports that an object is the row's, as far as it names one: what others put into the row's
+// own group is of another amount, or to somebody else.
+func (o object) of(t *ledger.Transfer) bool {
+	return !o.grouped || o.id == t.StripeID || len(same(t, o)) == 0
+}
+
 func unclaimed(o object) Difference {
-	if !o.named {
+	if !o.named && !o.grouped {
 		return differ(Foreign, ledger.ID{}, o.id, "%d %s to %s, made by others", o.amount, trim(o.currency.Value()), trim(o.destination.Value()))
 	}
 	return differ(MissingHere, o.op, o.id, "Stripe holds %d %s for it, and the ledger does not have it", o.amount, trim(o.currency.Value()))
