@@ -124,6 +124,7 @@ type groups struct {
 	addHistory      group
 	addPostings     group
 	addEvents       group
+	addSkeletons    group
 }
 
 func makeGroups(e engine, db *bun.DB) groups {
@@ -150,6 +151,8 @@ func makeGroups(e engine, db *bun.DB) groups {
 		addHistory:  insert(sheetOf[historyRow](db), ""),
 		addPostings: insert(sheetOf[postingRow](db), ""),
 		addEvents:   insert(sheetOf[newEventRow](db), "ON CONFLICT DO NOTHING"),
+		// A reference that was there may come again in a database that lost its row.
+		addSkeletons: insert(sheetOf[skeletonRow](db), "ON CONFLICT DO NOTHING"),
 	}
 }
 

@@ -30,7 +30,7 @@ import (
 func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
 	won = make([]bool, len(changes))
 	g := &d.groups
-	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings); err != nil {
+	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSkeletons); err != nil {
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
 	err = d.change(ctx, func(tx bun.Tx) error {
@@ -100,6 +100,7 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 		holds     []holdRow
 		history   = make([]historyRow, 0, len(changes))
 		postings  = make([]postingRow, 0, 2*len(changes))
+		skeletons []skeletonRow
 	)
 	for i := range changes {
 		if !won[i] {
@@ -115,11 +116,17 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 		for i := range c.History.Holds {
 			holds = append(holds, toHoldRow(c.After.ID, &c.History.Holds[i]))
 		}
+		if c.After.Version == 1 {
+			skeletons = append(skeletons, skeletonRow{Skeleton: skeletonOf(c.After.Reference), Reference: c.After.Reference, At: toInstant(c.History.At)})
+		}
 		history = append(history, toHistoryRow(&c.History))
 		for no, p := range c.Postings {
 			postings = append(postings, postingRow{TransferID: c.After.ID, Version: c.After.Version, No: int64(no),
 				At: toInstant(c.History.At), Account: p.Account, Amount: p.Amount, Currency: p.Currency})
 		}
+	}
+	if _, err := run(ctx, d, tx.Tx, &d.groups.addSkeletons, skeletons); err != nil {
+		return err
 	}
 	stored, err := run(ctx, d, tx.Tx, &d.groups.putReversals, reversals)
 	if err != nil {

@@ -38,6 +38,8 @@ type Engine interface {
 type Store interface {
 	// Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
 	Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error)
+	// Alike finds, for each of the references, another one of the last day that is easily taken for it.
+	Alike(ctx context.Context, references []string) (map[string]string, error)
 	// List returns at most f.Limit transfers, newest first.
 	List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error)
 

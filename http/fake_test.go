@@ -56,6 +56,7 @@ type world struct {
 	broken   error // what the engine and the store answer, when not nil
 	unready  error // what Ready answers
 	notices  []ledger.Notice
+	blind    error         // what Alike answers
 	panics   bool          // whether Create panics
 	wait     chan struct{} // what Create waits for, when not nil
 	entered  chan struct{} // told when Create begins to wait
@@ -244,6 +245,23 @@ func (w *world) Dossier(_ context.Context, id ledger.ID) (ledger.Dossier, error)
 	all := *d
 	all.Record = w.record(d)
 	return all, nil
+}
+
+func (w *world) Alike(_ context.Context, references []string) (map[string]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.blind != nil {
+		return nil, w.blind
+	}
+	alike := make(map[string]string)
+	for _, r := range references {
+		for _, d := range w.transfers {
+			if other := d.Transfer.Reference; other != r && ledger.Skeleton(other) == ledger.Skeleton(r) {
+				alike[r] = other
+			}
+		}
+	}
+	return alike, nil
 }
 
 func (w *world) List(_ context.Context, f ledger.Filter) ([]ledger.Record, error) {

@@ -56,7 +56,7 @@ func (s *Server) createTransfer(c *call) (reply, error) {
 	if a.Conflict {
 		return reply{}, conflictOf(a)
 	}
-	r := reply{status: statusOf(a), body: mustJSON(viewTransfer(&a.Transfer))}
+	r := reply{status: statusOf(a), body: mustJSON(acceptedView{viewTransfer(&a.Transfer), s.warnings(c, []ledger.Order{order})[order.Reference]})}
 	if a.Created {
 		r.location = "/v1/transfers/" + a.Transfer.ID.String()
 	}
@@ -93,6 +93,8 @@ type batchItem struct {
 	Status   int           `json:"status"`
 	Transfer *transferView `json:"transfer"`
 	Error    *problem      `json:"error"`
+
+	Warnings []fieldWarning `json:"warnings,omitempty"`
 }
 
 // createBatch registers many transfers in one commit, and answers for each in its place. What
@@ -147,6 +149,7 @@ func (s *Server) createBatch(c *call) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
+		warnings := s.warnings(c, orders)
 		for k := range accepted {
 			a := &accepted[k]
 			if a.Conflict {
@@ -154,7 +157,7 @@ func (s *Server) createBatch(c *call) (reply, error) {
 				continue
 			}
 			v := viewTransfer(&a.Transfer)
-			items[at[k]] = batchItem{Status: statusOf(a), Transfer: &v}
+			items[at[k]] = batchItem{Status: statusOf(a), Transfer: &v, Warnings: warnings[a.Transfer.Reference]}
 		}
 	}
 	return reply{status: 200, body: mustJSON(map[string]any{"data": items})}, nil

@@ -136,7 +136,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	return errors.Join(misbound(err), drained, closed)
 }
 
-// forgetKeys drops stored answers of idempotent requests after a week.
+// forgetKeys drops stored answers of idempotent requests after a week, and what compares references after two days.
 func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
@@ -147,9 +147,12 @@ func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
 		case <-tick.C:
 			within, cancel := context.WithTimeout(ctx, time.Minute)
 			_, err := d.ForgetKeys(within, 7*24*time.Hour)
+			if err == nil {
+				_, err = d.ForgetSkeletons(within)
+			}
 			cancel()
 			if err != nil && ctx.Err() == nil {
-				log.Warn("old idempotency keys could not be dropped", "err", err)
+				log.Warn("old idempotency keys, or references that look alike, could not be dropped", "err", err)
 			}
 		}
 	}
