@@ -125,16 +125,30 @@ func (w *walker) step(t ledger.Transfer) (c ledger.Change, ok bool) {
 	case 12:
 		c, err = t.Retry(w.by())
 	case 13:
-		if w.IntN(2) == 0 {
-			c, err = t.Release(w.by())
-		} else {
-			c, err = t.Hold(ledger.HeldByDispute, w.moment(), w.by())
+		source := ledger.HoldSources[w.IntN(len(ledger.HoldSources))]
+		about := t.ID
+		if n := len(t.Reversals); n > 0 && w.IntN(2) == 0 {
+			about = t.Reversals[w.IntN(n)].ID
+		}
+		switch w.IntN(5) {
+		case 0:
+			c, err = t.LetGo(about, "", w.by())
+		case 1:
+			c, err = t.LetGo(about, string(source), w.by())
+		case 2:
+			c, err = t.Lapse(late)
+		default:
+			if c, err = t.Hold(source, w.moment(), w.by()); about != t.ID {
+				c, err = t.HoldReversal(about, source, w.moment(), w.by())
+			}
 		}
 	case 14:
 		if w.IntN(4) > 0 { // a canceled transfer's story is over
 			return c, false
 		}
-		c, err = t.Cancel(w.by())
+		if c, err = t.Cancel(w.by()); len(t.Reversals) > 0 {
+			c, err = t.CancelReversal(t.Reversals[w.IntN(len(t.Reversals))].ID, w.by())
+		}
 	case 15:
 		if kind != ledger.MakeReversal || op == nil {
 			return c, false

@@ -300,7 +300,8 @@ func (w *world) interfere() {
 		return // nothing is decided by hand before it was looked up
 	}
 	by := By{Principal: "ops", Reason: "model"}
-	switch w.chance(9, "people") {
+	until := time.Time{}
+	switch w.chance(11, "people") {
 	case 0:
 		if w.x.State == Completed || w.x.State == PartiallyReversed || w.x.State == ReversalPending || w.x.State == PermanentlyFailed {
 			w.reverse(int64(w.chance(6, "amount") * 200))
@@ -310,9 +311,16 @@ func (w *world) interfere() {
 	case 2:
 		w.commit(w.x.Retry(by))
 	case 3:
-		w.commit(w.x.Hold(HeldByOperator, time.Time{}, by))
+		if w.chance(2, "until") == 0 {
+			until = w.now.Add(time.Duration(1+w.chance(20, "hours")) * time.Hour)
+		}
+		w.commit(w.x.Hold([]HoldSource{HeldByOperator, HeldByOperator, HeldByDispute}[w.chance(3, "source")], until, by))
 	case 4, 5:
-		w.commit(w.x.Release(by))
+		override := ""
+		if len(w.x.Holds) > 0 && w.chance(3, "override") == 0 {
+			override = string(w.x.Holds[0].Source)
+		}
+		w.commit(w.x.LetGo(w.x.ID, override, by))
 	case 6:
 		if w.once(4, "cancel") {
 			w.commit(w.x.Cancel(by))
@@ -323,6 +331,26 @@ func (w *world) interfere() {
 		}
 		if w.x.CheckResolve(w.p, w.now) == nil && !w.doubted(op) {
 			w.commit(w.x.ResolveAbsent(w.p, w.now, by))
+		}
+	case 9, 10: // one of the reversals, by its ID
+		if len(w.x.Reversals) == 0 {
+			return
+		}
+		r := &w.x.Reversals[w.chance(len(w.x.Reversals), "reversal")]
+		switch w.chance(5, "command") {
+		case 0, 1:
+			if w.chance(2, "until") == 0 {
+				until = w.now.Add(time.Duration(1+w.chance(20, "hours")) * time.Hour)
+			}
+			w.commit(w.x.HoldReversal(r.ID, HeldByOperator, until, by))
+		case 2:
+			w.commit(w.x.LetGo(r.ID, "", by))
+		case 3:
+			w.commit(w.x.RetryReversal(r.ID, by))
+		case 4:
+			if r.Epoch == w.p.Epoch && w.once(2, "cancel a reversal") {
+				w.commit(w.x.CancelReversal(r.ID, by))
+			}
 		}
 	case 8: // somebody reverses in the dashboard
 		if rest := w.rest(); rest > 0 && len(w.transfers) == 1 && w.once(2, "dashboard") {
