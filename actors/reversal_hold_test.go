@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,17 @@ func TestAWrongReversalIsCanceledByItsID(t *testing.T) {
 		}
 		w.refuses(id, ledger.Message{Type: ledger.MessageCancel, Reversal: wrong}, ledger.ErrIllegalMove)
 		right := w.reverses(id, 100)
+		w.refuses(id, ledger.Message{Type: ledger.MessageResolve, Outcome: ledger.OutcomeFailed, Reversal: right}, ledger.ErrIllegalMove)
+		var fields ledger.FieldErrors
+		for _, kind := range []ledger.MessageType{ledger.MessageCancel, ledger.MessageHold, ledger.MessageRelease, ledger.MessageRetry, ledger.MessageResolve} {
+			m := ledger.Message{Type: kind, Reversal: id}
+			if kind == ledger.MessageResolve {
+				m.Outcome = ledger.OutcomeFailed
+			}
+			if _, err := w.inject(id, m); !errors.As(err, &fields) || fields[0].Field != "reversal" {
+				w.Errorf("%s of what is no reversal: %v", kind, err)
+			}
+		}
 		w.restart()
 		x := w.becomes(id, ledger.PartiallyReversed)
 		if stateOf(x, right) != ledger.Completed || x.AmountReversed != 100 {

@@ -24,6 +24,11 @@ func (t Transfer) Command(m Message) (Change, error) {
 		}
 		return t.Hold(HeldByOperator, m.Until, m.By)
 	case MessageRelease:
+		if reversal { // the transfer's own ID is none of a reversal
+			if _, err := t.Reversal(m.Reversal); err != nil {
+				return Change{}, err
+			}
+		}
 		return t.LetGo(m.Operation(), m.Override, m.By)
 	case MessageCancel:
 		if reversal {
