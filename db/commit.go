@@ -25,6 +25,8 @@ import (
 // It is [ledger.ErrNewEpoch], and stores nothing, when the ledger's epoch is not the one that
 // this process goes by.
 //
+// No changes at all show whether the ledger can be written.
+//
 // After a transient error the outcome is unknown. The same changes may be committed again:
 // they win, or lose, to themselves at worst; a loser reads what is stored.
 func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
@@ -32,6 +34,12 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 	g := &d.groups
 	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSkeletons); err != nil {
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
+	}
+	if len(changes) == 0 {
+		if at, err = d.probe(ctx); err != nil {
+			return at, nil, fmt.Errorf("write the ledger: %w", err)
+		}
+		return at, won, nil
 	}
 	err = d.change(ctx, func(tx bun.Tx) error {
 		if at, err = d.abreast(ctx, tx); err != nil {

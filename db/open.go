@@ -69,6 +69,9 @@ type engine interface {
 	prepare(ctx context.Context, list ...*group) error
 	run(ctx context.Context, tx *sql.Tx, g *group, rows reflect.Value) (stored []bool, err error)
 
+	// touch writes something that changes nothing, where writing no rows shows nothing.
+	touch(context.Context, bun.Tx) error
+
 	// readied comes before the snapshot in which selections are run.
 	readied(ctx context.Context, read *bun.DB) error
 	selected(ctx context.Context, tx bun.Tx, s *selection, dest any, ids ...[]ledger.ID) error

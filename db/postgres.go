@@ -37,6 +37,15 @@ const (
 	keepCount   = 3
 
 	idleInTransaction = 20 * time.Second // on the server; ours take milliseconds between statements
+
+	// lockPatience is how long a statement waits for a lock that another session holds. Ours hold
+	// theirs for milliseconds; a person's "select … for update" may last for hours, and a group of
+	// changes must not wait for its one row: who fails by it goes on without.
+	lockPatience = 500 * time.Millisecond
+
+	// connLife bounds a connection's age, so that a change of the name's address, or of the
+	// server behind a balancer, is followed by and by.
+	connLife = 30 * time.Minute
 )
 
 // postgres is what is PostgreSQL's own.
@@ -44,6 +53,7 @@ type postgres struct {
 	grouped pgx.QueryExecMode // of the statements with array parameters
 	log     *slog.Logger
 	source  atomic.Pointer[string] // the cluster and timeline of the first connection
+	sessions
 }
 
 func openPostgres(ctx context.Context, address string, opts Options) (*DB, error) {
@@ -73,7 +83,8 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	}
 	config.DialFunc = (&net.Dialer{Timeout: config.ConnectTimeout, Control: setUserTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepEvery, Count: keepCount}}).DialContext
-	pool := opts.pool(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(p.fit), stdlib.OptionShouldPing(dead)))
+	config.OnPgError = p.heard(config.OnPgError)
+	pool := opts.pool(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(p.fit), stdlib.OptionShouldPing(dead), stdlib.OptionResetSession(p.reset)))
 	conns := opts.MaxConns
 	if conns <= 0 {
 		conns = 16
@@ -81,6 +92,7 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns) // the default of 2 would reconnect under load
 	pool.SetConnMaxIdleTime(5 * time.Minute)
+	pool.SetConnMaxLifetime(connLife)
 	if err := pool.PingContext(ctx); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open PostgreSQL at %s:%d, database %q: %w", config.Host, config.Port, config.Database, err)
@@ -108,17 +120,20 @@ func dead(ctx context.Context, p stdlib.ShouldPingParams) bool {
 
 // fit refuses a connection that would lose what it acknowledges, or could not keep it.
 func (p *postgres) fit(ctx context.Context, c *pgx.Conn) error {
+	p.begin(c)
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
-	var sync, encoding, patience string
+	var sync, encoding, patience, locks string
 	var standby bool
 	// Of a client that vanished in the middle of a transaction the server keeps the locks for as
 	// long as it takes it for alive, which may be hours: whoever comes next to the same
 	// transfers would wait for it. Set here and not as a parameter of the connection, because
 	// poolers refuse those that they do not know.
 	err := c.QueryRow(ctx, `SELECT current_setting('synchronous_commit'), current_setting('server_encoding'), pg_is_in_recovery(),
-		CASE current_setting('idle_in_transaction_session_timeout') WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) ELSE '' END`,
-		fmt.Sprintf("%ds", int(idleInTransaction.Seconds()))).Scan(&sync, &encoding, &standby, &patience)
+		CASE current_setting('idle_in_transaction_session_timeout') WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) ELSE '' END,
+		CASE current_setting('lock_timeout') WHEN '0' THEN set_config('lock_timeout', $2, false) ELSE '' END`,
+		fmt.Sprintf("%ds", int(idleInTransaction.Seconds())), fmt.Sprintf("%dms", lockPatience.Milliseconds())).
+		Scan(&sync, &encoding, &standby, &patience, &locks)
 	switch {
 	case err != nil:
 		return err
@@ -172,6 +187,10 @@ func (*postgres) clockAndEpoch(ctx context.Context, q querier) (at time.Time, ep
 }
 
 func (*postgres) lockMigrations(ctx context.Context, tx bun.Tx) error {
+	// A migration waits for as long as it takes: for another process's, and for tables in use.
+	if _, err := tx.ExecContext(ctx, "SET LOCAL lock_timeout = 0"); err != nil {
+		return err
+	}
 	// The transaction's, not the session's: it ends with it, whatever happens.
 	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(7237389417)")
 	return err
