@@ -31,6 +31,12 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 		return
 	}
 	w.asking, w.permit = false, p.no
+	if in := w.intent; in != nil {
+		w.intent = nil
+		t.enter()
+		t.call(c, in.fresh, in.op)
+		return
+	}
 	if w.look != nil {
 		t.read(c)
 		return
@@ -49,14 +55,21 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 
 // giveBack returns a permit that is not wanted any more.
 func (t *transfer) giveBack(c actor.Context) {
-	c.Send(t.sys.gate, release{no: t.w.permit, unused: true})
-	t.w.permit = 0
+	if t.w.permit != 0 {
+		c.Send(t.sys.gate, release{no: t.w.permit, unused: true})
+		t.w.permit = 0
+	}
 }
 
 // denied goes on without the permit that was asked for: the daemon stops.
 func (t *transfer) denied(c actor.Context) {
 	w := t.w
 	w.asking = false
+	if in := w.intent; in != nil { // the call sees that the daemon stops, and says that nothing was sent
+		w.intent = nil
+		t.call(c, in.fresh, in.op)
+		return
+	}
 	if l := w.look; l != nil {
 		w.look = nil
 		if w.still() {
@@ -88,10 +101,32 @@ func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time
 			return
 		}
 		op := ch.Subject()
-		t.call(c, freshness{clocks: t.sys.clocks, firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, wall: wall,
-			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}, op)
+		fresh := freshness{clocks: t.sys.clocks, firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, wall: wall,
+			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}
+		if t.w.permit == 0 { // it was delayed
+			t.w.calling, t.w.intent = true, &intent{fresh, op}
+			t.ask(c, endpointOf(ch.History.Kind))
+			return
+		}
+		t.call(c, fresh, op)
 	})
 	return true
+}
+
+// intent is a call that was committed to, and that has no permit.
+type intent struct {
+	fresh freshness
+	op    *ledger.Operation
+}
+
+// delayed gives back what is held for a call whose intent waits for its row: the permit, which
+// others need meanwhile, and the place among the sends that a stop waits for. Once the intent is
+// written it asks for both again.
+func (t *transfer) delayed(c actor.Context) {
+	if w := t.w; w != nil && w.committing && w.permit != 0 {
+		t.giveBack(c)
+		t.leave()
+	}
 }
 
 // call makes the call, on a goroutine that only carries the answer back. It goes by way of

@@ -69,7 +69,7 @@ func (s *System) stop(ctx context.Context) (cut error) {
 	s.cutCalls()
 	_ = within(ctx, halted) // a walk that was cut off is taken up like one whose process died
 	if cut == nil {
-		for _, pid := range []*actor.PID{s.writer, s.keeper, s.handler} {
+		for _, pid := range []*actor.PID{s.writer, s.apart, s.keeper, s.handler} {
 			done := make(chan struct{})
 			s.tell(pid, flush{done})
 			if err := within(ctx, done); err != nil {

@@ -87,9 +87,9 @@ type System struct {
 	metrics *metrics
 	actors  *actor.ActorSystem
 
-	root, writer, reader, gate, inbox, keeper, handler, reconciler *actor.PID
-	shards                                                         [shardCount]*actor.PID
-	transferProps                                                  *actor.Props
+	root, writer, apart, reader, gate, inbox, keeper, handler, reconciler *actor.PID
+	shards                                                                [shardCount]*actor.PID
+	transferProps                                                         *actor.Props
 
 	notices      notices
 	clocks       *clocks
@@ -220,6 +220,7 @@ func (r *trunk) Receive(c actor.Context) {
 	s.writer = name("writer", func() actor.Actor {
 		return &group[commit]{most: writerMost, work: s.write, tell: s.tell, depth: func(n int) { s.metrics.writerDepth.Set(float64(n)) }}
 	})
+	s.apart = name("apart", func() actor.Actor { return &group[apart]{most: 1, work: s.writeApart, tell: s.tell} })
 	s.reader = name("reader", func() actor.Actor { return &group[load]{most: readerMost, work: s.read, tell: s.tell} })
 	s.keeper = name("keeper", func() actor.Actor { return &group[store]{most: storeMost, work: s.keep, tell: s.tell} })
 	s.handler = name("handler", func() actor.Actor { return &group[handled]{most: 1000, work: s.mark, tell: s.tell} })

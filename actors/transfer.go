@@ -37,11 +37,12 @@ type work struct {
 	asking     bool
 	permit     uint64 // in hand, and not yet handed to a call
 	calling    bool
-	look       *look  // asked for, or under way
-	later      []any  // wait for the ledger to be known and still
-	after      []any  // wait for the look or the call to end
-	woken      bool   // a condition it waited for came true
-	aside      string // a bug's text: the transfer is to be set aside
+	intent     *intent // written, and waiting for a permit: see delayed
+	look       *look   // asked for, or under way
+	later      []any   // wait for the ledger to be known and still
+	after      []any   // wait for the look or the call to end
+	woken      bool    // a condition it waited for came true
+	aside      string  // a bug's text: the transfer is to be set aside
 }
 
 // Messages of a transfer to itself, or from those it asked. Each that could outlive its
@@ -59,6 +60,7 @@ type (
 		inc uint64
 		committed
 	}
+	delayed  struct{ inc uint64 }    // its commit waits for a row that another session holds
 	setAside struct{ reason string } // it panicked too often
 	mayStop  struct{}                // the shard holds new messages back: is there still nothing to do?
 
@@ -101,6 +103,10 @@ func (t *transfer) Receive(c actor.Context) {
 	case denied:
 		if m.inc == t.inc && t.w != nil && t.w.asking {
 			t.denied(c)
+		}
+	case delayed:
+		if m.inc == t.inc {
+			t.delayed(c)
 		}
 	case committedFor:
 		if m.inc == t.inc {
@@ -363,7 +369,11 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then
 	w := t.w
 	w.committing, w.then = true, then
 	self, sys, inc := c.Self(), t.sys, t.inc
-	c.Send(t.sys.writer, commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, committedFor{inc, r}) }})
+	m := commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, committedFor{inc, r}) }}
+	if w.permit != 0 {
+		m.delayed = func() { sys.tell(self, delayed{inc}) }
+	}
+	c.Send(t.sys.writer, m)
 }
 
 // settle takes in what became of a commit.
@@ -453,10 +463,10 @@ func (t *transfer) live() ledger.Live {
 		switch {
 		case w.committing:
 			l.Doing = "committing"
-		case w.calling:
-			l.Doing = "calling"
 		case w.asking:
 			l.Doing = "asking"
+		case w.calling:
+			l.Doing = "calling"
 		case w.look != nil:
 			l.Doing = "reading"
 		case w.loading:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -15,6 +16,7 @@ type commit struct {
 	ctx     context.Context // given up when done; nil: never
 	changes []ledger.Change
 	done    func(committed)
+	delayed func() // told, like done, once the changes wait by themselves; nil: nobody is
 }
 
 // committed is the writer's answer.
@@ -30,51 +32,79 @@ const (
 	writerMost    = 500 // changes in one transaction: 86–93 % of the gain of 1,000
 	outageBackoff = 50 * time.Millisecond
 	outageMost    = 2 * time.Second
+	probeMost     = 5 * time.Second // so long the ledger may take to show that it can be written
 )
 
 // write commits what queued. A ledger that cannot be reached is waited out here, so that no
 // actor hears of it; whoever has a deadline is let go when it passes. Should the connection
 // break in the middle of a commit, the same changes are sent again: if they had been written
 // after all, the guard turns them down and the actor reads the ledger, which is safe.
-func (s *System) write(items []commit) {
-	wait := outageBackoff
-	for retried := false; ; retried = true {
-		waiting := items[:0]
-		for _, it := range items {
-			if it.ctx != nil && it.ctx.Err() != nil {
-				// Retried, it may be written all the same, and nobody will ask for it again.
-				it.done(committed{changes: it.changes, won: make([]bool, len(it.changes)), retried: retried,
-					err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err())})
-				continue
-			}
-			waiting = append(waiting, it)
-		}
-		if items = waiting; len(items) == 0 {
+func (s *System) write(items []commit) { s.writeOn(items, false) }
+
+// writeOn is write for items of which retried says that they were tried before.
+//
+// An outage ends here too, for nobody else may ever ask for a commit again: while it lasts, and
+// all who asked were let go, a commit of nothing is tried. And what fails although a commit of
+// nothing succeeds is no outage: somebody holds a row of it, and the rest must not wait for that.
+func (s *System) writeOn(items []commit, retried bool) {
+	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
+		if items = inTime(items, retried); len(items) == 0 && s.outage.Load() == nil {
 			return
 		}
 		err := s.commitAll(items, retried)
-		if err == nil {
+		if err != nil && len(items) > 0 && !errors.Is(err, ledger.ErrNewEpoch) && s.writable() {
+			s.outage.Store(nil)
+			s.setApart(items)
+			return
+		}
+		if err == nil || len(items) == 0 && !s.transient(err) { // what waiting does not mend is no outage
 			s.outage.Store(nil)
 			return
 		}
+		retried = true
 		first := s.outage.Swap(&err) == nil
 		behind := errors.Is(err, ledger.ErrNewEpoch) // no waiting mends this: see query
 		if first && !behind {
 			s.log.Error("the ledger cannot be reached; waiting for it", "err", err)
 		}
 		if behind || !s.pause(wait) {
-			for _, it := range items {
-				it.done(committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)})
-			}
+			giveUp(items, err)
 			return
 		}
-		wait = min(2*wait, outageMost)
 	}
+}
+
+// inTime lets those go whose deadline has passed, and returns the others.
+func inTime(items []commit, retried bool) []commit {
+	return slices.DeleteFunc(items, func(it commit) bool {
+		if it.ctx == nil || it.ctx.Err() == nil {
+			return false
+		}
+		// Retried, it may be written all the same, and nobody will ask for it again.
+		it.done(committed{changes: it.changes, won: make([]bool, len(it.changes)), retried: retried,
+			err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, it.ctx.Err())})
+		return true
+	})
+}
+
+// giveUp answers items that are not tried again: the daemon stops.
+func giveUp(items []commit, err error) {
+	for _, it := range items {
+		it.done(committed{err: fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)})
+	}
+}
+
+// writable reports whether a commit of nothing succeeds.
+func (s *System) writable() bool {
+	return s.queryWithin(min(probeMost, s.conf.CommitTimeout), func(ctx context.Context) error {
+		_, _, err := s.conf.Store.Commit(ctx, nil)
+		return err
+	}) == nil
 }
 
 // commitAll commits items in one transaction and answers them. When a row is refused it
 // splits them, so that one bad row fails alone. It returns an error, with nothing answered,
-// only when the ledger cannot be reached.
+// only when waiting may mend it.
 func (s *System) commitAll(items []commit, retried bool) error {
 	n := 0
 	for _, it := range items {
@@ -95,9 +125,11 @@ func (s *System) commitAll(items []commit, retried bool) error {
 	})
 	switch {
 	case err == nil:
-		s.metrics.batch.Observe(float64(n))
-		s.metrics.commitSeconds.Observe(time.Since(began).Seconds())
-	case s.transient(err), errors.Is(err, ledger.ErrNewEpoch):
+		if n > 0 {
+			s.metrics.batch.Observe(float64(n))
+			s.metrics.commitSeconds.Observe(time.Since(began).Seconds())
+		}
+	case s.transient(err), errors.Is(err, ledger.ErrNewEpoch), n == 0:
 		return err
 	case len(items) > 1:
 		half := len(items) / 2
@@ -106,7 +138,7 @@ func (s *System) commitAll(items []commit, retried bool) error {
 		}
 		// The first half is answered; what follows must be too, so an outage between
 		// the halves is waited out by a call of its own.
-		s.write(items[half:])
+		s.writeOn(items[half:], retried)
 		return nil
 	default:
 		s.log.Error("the ledger refused a change", "transfer", changes[0].After.ID, "event", changes[0].History.Event, "err", err)
@@ -192,8 +224,12 @@ func (s *System) load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, er
 
 // query calls the store with a time limit. A panic below it is a bug that must not end the
 // process: it is reported, and returned as an error that no waiting mends.
-func (s *System) query(call func(context.Context) error) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.conf.CommitTimeout)
+func (s *System) query(call func(context.Context) error) error {
+	return s.queryWithin(s.conf.CommitTimeout, call)
+}
+
+func (s *System) queryWithin(limit time.Duration, call func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	defer func() {
 		if bug := recover(); bug != nil {

@@ -96,7 +96,7 @@ func TestACommitThatHappenedAndWasCutOffIsNotDoneTwice(t *testing.T) {
 				w.deaf()
 				cut := false
 				w.node.store.onAfter(func(call string, changes []ledger.Change) error {
-					if call == "commit" && changes[0].History.Event == event && !cut {
+					if call == "commit" && len(changes) > 0 && changes[0].History.Event == event && !cut {
 						cut = true
 						return errOutage
 					}
