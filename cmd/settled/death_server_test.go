@@ -23,6 +23,7 @@ type odd struct {
 	name       string
 	begin, end string // statements; %s is the database
 	lasts      time.Duration
+	outlived   bool // the daemon works again while it lasts
 }
 
 // failing has every so many of the statements that write history fail with a code.
@@ -30,25 +31,37 @@ func failing(name, code string) odd {
 	return odd{name, `CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		IF random() < 0.3 THEN RAISE EXCEPTION 'injected' USING ERRCODE = '` + code + `'; END IF; RETURN NULL; END $$;
 		CREATE TRIGGER odd AFTER INSERT ON history FOR EACH STATEMENT EXECUTE FUNCTION odd()`,
-		`DROP TRIGGER odd ON history; DROP FUNCTION odd`, 1500 * time.Millisecond}
+		`DROP TRIGGER odd ON history; DROP FUNCTION odd`, 1500 * time.Millisecond, false}
 }
+
+// flipped is a change of the server's role as a managed database does it: the sessions of before
+// are read-only from now on, their sockets stay open, and new sessions can write.
+var flipped = odd{"a role flip", `CREATE TABLE flipped AS SELECT clock_timestamp() AS at;
+	CREATE FUNCTION flip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) < (SELECT at FROM flipped) THEN
+			RAISE EXCEPTION 'cannot execute INSERT in a read-only transaction' USING ERRCODE = '25006'; END IF; RETURN NULL; END $$;
+	CREATE TRIGGER flip BEFORE INSERT ON transfers FOR EACH STATEMENT EXECUTE FUNCTION flip();
+	CREATE TRIGGER flip BEFORE INSERT ON history FOR EACH STATEMENT EXECUTE FUNCTION flip();
+	CREATE TRIGGER flip BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION flip()`,
+	`DROP TRIGGER flip ON transfers; DROP TRIGGER flip ON history; DROP TRIGGER flip ON events; DROP FUNCTION flip; DROP TABLE flipped`, 0, true}
 
 var odds = []odd{
 	failing("serialization failures", "40001"),
 	failing("deadlocks", "40P01"),
 	failing("statements canceled", "57014"),
 	failing("out of memory", "53200"),
-	{"a table locked", "BEGIN; LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE", "ROLLBACK", 4 * time.Second},
-	{"history locked", "BEGIN; LOCK TABLE history IN SHARE MODE", "ROLLBACK", 2 * time.Second},
-	{"rows locked", "BEGIN; SELECT 1 FROM transfers WHERE state <> 'completed' FOR UPDATE", "ROLLBACK", 2 * time.Second},
+	flipped,
+	{"a table locked", "BEGIN; LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE", "ROLLBACK", 4 * time.Second, false},
+	{"history locked", "BEGIN; LOCK TABLE history IN SHARE MODE", "ROLLBACK", 2 * time.Second, false},
+	{"rows locked", "BEGIN; SELECT 1 FROM transfers WHERE state <> 'completed' FOR UPDATE", "ROLLBACK", 2 * time.Second, true},
 	{"transactions ended for being idle", "ALTER DATABASE %s SET idle_in_transaction_session_timeout = '1ms'; " + disconnect,
-		"ALTER DATABASE %s RESET idle_in_transaction_session_timeout; " + disconnect, 2 * time.Second},
+		"ALTER DATABASE %s RESET idle_in_transaction_session_timeout; " + disconnect, 2 * time.Second, false},
 	{"statements ended for being slow", "ALTER DATABASE %s SET statement_timeout = '2ms'; " + disconnect,
-		"ALTER DATABASE %s RESET statement_timeout; " + disconnect, 2 * time.Second},
+		"ALTER DATABASE %s RESET statement_timeout; " + disconnect, 2 * time.Second, false},
 	{"read only", "ALTER DATABASE %s SET default_transaction_read_only = on; " + disconnect,
-		"ALTER DATABASE %s SET default_transaction_read_only = off; " + disconnect, 2 * time.Second},
+		"ALTER DATABASE %s SET default_transaction_read_only = off; " + disconnect, 2 * time.Second, false},
 	{"synchronous_commit turned off", "ALTER DATABASE %s SET synchronous_commit = off; " + disconnect,
-		"ALTER DATABASE %s RESET synchronous_commit; " + disconnect, 2 * time.Second},
+		"ALTER DATABASE %s RESET synchronous_commit; " + disconnect, 2 * time.Second, false},
 }
 
 // disconnect ends the daemon's connections, so that the next ones have the new setting.
@@ -99,15 +112,20 @@ func TestDeathByTheOddsOfPostgreSQL(t *testing.T) {
 	p.batch, p.every = 2, 3
 	ordered := make(chan error, 1)
 	go func() { ordered <- p.run(ctx, func() int { return len(p.plan) }) }()
+	outlived := 0
 	for i, x := range odds {
 		execute(x.begin)
 		end := time.NewTimer(x.lasts)
+		if x.outlived {
+			t.Logf("%s: works again, while it lasts, after %s", x.name, s.works(ctx, seed+2_000_000, i+1).Round(time.Millisecond))
+			outlived++
+		}
 		<-end.C
 		execute(x.end)
 		t.Logf("%s: works again after %s", x.name, s.works(ctx, seed+1_000_000, i+1).Round(time.Millisecond))
 	}
 	p.enough.Store(true)
-	s.finish(ctx, p, ordered, len(odds), s.worker.env, fmt.Sprintf("%d odds", len(odds)))
+	s.finish(ctx, p, ordered, len(odds)+outlived, s.worker.env, fmt.Sprintf("%d odds", len(odds)))
 }
 
 // The database is restored from a backup under a daemon at work: acknowledged commits are gone,
