@@ -66,7 +66,7 @@ func TestACancelWaitsForTheLookAfterLostCommits(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		id := w.one()
 		synctest.Wait()
-		w.policy.Epoch, w.policy.EpochSince = 2, w.transfer(id).CreatedAt
+		w.raises()
 		w.restart()
 		w.refuses(id, ledger.Message{Type: ledger.MessageCancel}, ledger.ErrTooEarly)
 		if x := w.becomes(id, ledger.Completed); x.Epoch != 2 {

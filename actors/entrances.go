@@ -15,6 +15,9 @@ func (s *System) Policy() ledger.Policy {
 	if account := s.account.Load(); account != nil {
 		p.Account = *account
 	}
+	if names := s.names.Load(); names != nil {
+		p.Account = *names
+	}
 	p.Clocks = s.clocks.state()
 	return p
 }

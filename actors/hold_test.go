@@ -71,6 +71,9 @@ func (w *world) arrived(key string) {
 	w.watch.Arrived(key, time.Now())
 }
 
+// name is what a transfer is called at Stripe.
+func (w *world) name(id ledger.ID) ledger.ID { return w.transfer(id).Named("").Name }
+
 // held is what Stripe holds, by the operation that it names.
 func (w *world) held() map[string][]stripesim.Transfer {
 	held := map[string][]stripesim.Transfer{}
@@ -79,4 +82,18 @@ func (w *world) held() map[string][]stripesim.Transfer {
 		held[op] = append(held[op], s)
 	}
 	return held
+}
+
+// raises begins a new epoch of the ledger, as settled migrate restored does.
+func (w *world) raises() {
+	w.Helper()
+	ctx := context.Background()
+	if _, err := w.db.RaiseEpoch(ctx); err != nil {
+		w.Fatal(err)
+	}
+	epoch, since, _, err := w.db.Epoch(ctx)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.policy.Epoch, w.policy.EpochSince = epoch, since
 }

@@ -88,7 +88,8 @@ func (i *inbox) await(c actor.Context, m await) {
 // its actor, if its row says that they can matter.
 func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	hints := make(map[ledger.ID][]hint)
-	var ids []ledger.ID
+	references := make(map[ledger.ID]string)
+	var names []ledger.ID
 	for _, e := range events {
 		switch e.Type {
 		case "balance.available":
@@ -100,12 +101,12 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 		case "account.updated", "capability.updated":
 			i.wake(c, condition{ledger.AwaitSeller, e.Account})
 		case "transfer.created", "transfer.reversed", "transfer.updated":
-			id, reversed, ok := operationOf(e.Payload)
+			name, reference, reversed, ok := operationOf(e.Payload)
 			if ok {
-				if hints[id] == nil {
-					ids = append(ids, id)
+				if hints[name] == nil {
+					names, references[name] = append(names, name), reference
 				}
-				hints[id] = append(hints[id], hint{event: e.ID, stripeID: e.Object, reversed: reversed})
+				hints[name] = append(hints[name], hint{event: e.ID, stripeID: e.Object, reversed: reversed})
 				continue
 			}
 			i.sys.metrics.events.WithLabelValues("foreign").Inc()
@@ -113,18 +114,18 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 		}
 		c.Send(i.sys.handler, handled{e.ID})
 	}
-	if len(ids) == 0 {
+	if len(names) == 0 {
 		return
 	}
 	// The rows are read off the actor: most events come after the answer and need nothing more.
-	go i.sys.sort(ids, hints)
+	go i.sys.sort(names, references, hints)
 }
 
 // sort tells hints to the actors of those transfers whose rows are open, or contradict them.
-func (s *System) sort(ids []ledger.ID, hints map[ledger.ID][]hint) {
-	var records []ledger.Record
+func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints map[ledger.ID][]hint) {
+	var records map[ledger.ID]*ledger.Record
 	err := s.query(func(ctx context.Context) (err error) {
-		records, err = s.conf.Store.Load(ctx, ids)
+		records, err = s.named(ctx, names, references)
 		return err
 	})
 	if err != nil {
@@ -132,14 +133,22 @@ func (s *System) sort(ids []ledger.ID, hints map[ledger.ID][]hint) {
 		s.missed.Store(true)
 		return
 	}
-	for i := range records {
-		t := &records[i].Transfer
+	for _, name := range names {
+		if records[name] == nil {
+			s.alarm("unknown_operation", "operation", name, "reference", references[name], "stripe_id", hints[name][0].stripeID)
+			s.glance(s.tell, glance{name, hints[name][0].stripeID, references[name]})
+			for _, h := range hints[name] {
+				s.tell(s.handler, handled{h.event})
+			}
+			continue
+		}
+		t := &records[name].Transfer
 		op, kind := t.Current()
 		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
-		for n, h := range hints[t.ID] {
+		for n, h := range hints[name] {
 			if t.StripeID != "" && h.reversed > asked(t) {
-				s.glance(s.tell, glance{t.ID, t.StripeID})
+				s.glance(s.tell, glance{operation: name, stripeID: t.StripeID})
 			}
 			switch {
 			case n > 0 || !open && !denied: // one read serves all
@@ -149,18 +158,6 @@ func (s *System) sort(ids []ledger.ID, hints map[ledger.ID][]hint) {
 				s.metrics.events.WithLabelValues("evidence").Inc()
 				s.tell(s.shard(t.ID), deliver{t.ID, h})
 			}
-		}
-		delete(hints, t.ID)
-	}
-	for _, id := range ids { // in order: a simulation repeats it
-		list, left := hints[id]
-		if !left {
-			continue
-		}
-		s.alarm("unknown_operation", "operation", id, "stripe_id", list[0].stripeID)
-		s.glance(s.tell, glance{id, list[0].stripeID})
-		for _, h := range list {
-			s.tell(s.handler, handled{h.event})
 		}
 	}
 }
@@ -189,9 +186,9 @@ func asked(t *ledger.Transfer) (sum int64) {
 	return sum
 }
 
-// operationOf returns the operation that an event's object names in its metadata, and how much
-// of it the event says came back.
-func operationOf(payload []byte) (id ledger.ID, reversed int64, ok bool) {
+// operationOf returns the operation that an event's object names in its metadata, the platform's
+// reference for it, and how much of it the event says came back.
+func operationOf(payload []byte) (name ledger.ID, reference string, reversed int64, ok bool) {
 	var e struct {
 		Data struct {
 			Object struct {
@@ -201,10 +198,11 @@ func operationOf(payload []byte) (id ledger.ID, reversed int64, ok bool) {
 		} `json:"data"`
 	}
 	if json.Unmarshal(payload, &e) != nil {
-		return ledger.ID{}, 0, false
+		return ledger.ID{}, "", 0, false
 	}
-	id, err := ledger.ParseID(e.Data.Object.Metadata[ledger.MetaOperation])
-	return id, e.Data.Object.AmountReversed, err == nil
+	metadata := e.Data.Object.Metadata
+	name, err := ledger.ParseID(metadata[ledger.MetaOperation])
+	return name, metadata[ledger.MetaReference], e.Data.Object.AmountReversed, err == nil && name != (ledger.ID{})
 }
 
 // store asks for events to be stored. It is answered exactly once, by done.

@@ -16,16 +16,16 @@ import (
 // judge looks at one transfer a second time, at both sides, and keeps what it finds: its row,
 // then the object by its ID, then the row again. A row that moved meanwhile proves nothing, and
 // what is known about it stays as it is.
-func (w *walker) judge(operation ledger.ID, stripeID string) error {
-	mended, err := w.look(operation, stripeID)
+func (w *walker) judge(operation ledger.ID, stripeID, reference string) error {
+	mended, err := w.look(operation, stripeID, reference)
 	if mended && err == nil {
-		_, err = w.look(operation, stripeID) // and sees it mended
+		_, err = w.look(operation, stripeID, reference) // and sees it mended
 	}
 	return err
 }
 
-func (w *walker) look(operation ledger.ID, stripeID string) (mended bool, err error) {
-	before, err := w.row(operation, stripeID)
+func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended bool, err error) {
+	before, err := w.row(operation, stripeID, reference)
 	if err != nil {
 		return false, err
 	}
@@ -47,7 +47,7 @@ func (w *walker) look(operation ledger.ID, stripeID string) (mended bool, err er
 			return false, w.keep(objects)
 		}
 	}
-	after, err := w.row(operation, stripeID)
+	after, err := w.row(operation, stripeID, reference)
 	if err != nil {
 		return false, err
 	}
@@ -57,6 +57,23 @@ func (w *walker) look(operation ledger.ID, stripeID string) (mended bool, err er
 	if after != nil && w.seen != nil {
 		w.seen[after.Transfer.StripeID] = struct{}{}
 	}
+	for _, s := range held {
+		if after != nil || s.ID != stripeID {
+			continue
+		}
+		// Whose it is stands in the object; whoever asked for the look need not have known.
+		if op, named := audit.Named(s); named && (op != operation || s.Metadata[ledger.MetaReference] != reference) {
+			return w.look(op, stripeID, s.Metadata[ledger.MetaReference])
+		}
+		if rebuilt, err := w.lost(s); rebuilt || err != nil {
+			return rebuilt, err
+		}
+	}
+	if after != nil {
+		if err := w.lostReversals(&after.Transfer, held); err != nil {
+			return false, err
+		}
+	}
 	found, sure := w.differences(after, held)
 	if !sure {
 		return false, w.keep(objects)
@@ -65,20 +82,20 @@ func (w *walker) look(operation ledger.ID, stripeID string) (mended bool, err er
 }
 
 // row reads the row that an object names, or else the one that claims it.
-func (w *walker) row(operation ledger.ID, stripeID string) (*ledger.Record, error) {
-	var records []ledger.Record
-	err := w.store(func(ctx context.Context) (err error) {
-		if operation == (ledger.ID{}) {
-			records, err = w.sys.conf.Store.ByStripeID(ctx, []string{stripeID})
-		} else {
-			records, err = w.sys.conf.Store.Load(ctx, []ledger.ID{operation})
+func (w *walker) row(operation ledger.ID, stripeID, reference string) (row *ledger.Record, err error) {
+	err = w.store(func(ctx context.Context) error {
+		if operation != (ledger.ID{}) {
+			rows, err := w.sys.named(ctx, []ledger.ID{operation}, map[ledger.ID]string{operation: reference})
+			row = rows[operation]
+			return err
+		}
+		records, err := w.sys.conf.Store.ByStripeID(ctx, []string{stripeID})
+		if err == nil && len(records) > 0 {
+			row = &records[0]
 		}
 		return err
 	})
-	if err != nil || len(records) == 0 {
-		return nil, err
-	}
-	return &records[0], nil
+	return row, err
 }
 
 func (w *walker) object(id string) (s ledger.StripeTransfer, err error) {
@@ -104,7 +121,7 @@ func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (fo
 	t := &r.Transfer
 	var mine []ledger.StripeTransfer
 	for _, s := range held {
-		if op, _ := audit.Named(s); op == t.ID || s.ID == t.StripeID {
+		if op, _ := audit.Named(s); op == t.Name || s.ID == t.StripeID {
 			mine = append(mine, s)
 		}
 	}

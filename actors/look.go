@@ -59,6 +59,13 @@ type sighted struct {
 	alike   string // may be it, with its metadata removed
 }
 
+// named is the transfer with the names that its operations have at Stripe. A permit was given, so
+// the account is known by now.
+func (t *transfer) named() *ledger.Transfer {
+	t.w.record.Transfer = t.w.record.Transfer.Named(t.sys.Policy().Account)
+	return &t.w.record.Transfer
+}
+
 // seek begins a look; m, which it is for, waits when another look or a call is to end first.
 // When the actor asks for a permit already, that one is used: evidence goes before a send.
 func (t *transfer) seek(c actor.Context, l *look, m any) {
@@ -77,7 +84,7 @@ func (t *transfer) seek(c actor.Context, l *look, m any) {
 // metadata; when an ID is known, and for a reversal, the object itself is read.
 func (t *transfer) read(c actor.Context) {
 	w := t.w
-	x := &w.record.Transfer
+	x := t.named()
 	no := w.permit
 	w.permit = 0
 	m := sighted{inc: t.inc, look: w.look, version: x.Version, began: time.Now()}
@@ -154,7 +161,7 @@ func (t *transfer) seen(c actor.Context, m sighted) {
 
 // judge draws the conclusion from what was read.
 func (t *transfer) judge(c actor.Context, m sighted) {
-	x := &t.w.record.Transfer
+	x := t.named()
 	l := m.look
 	op, kind := x.Current()
 	if m.err != nil && !m.absent {
@@ -196,7 +203,7 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 	}
 	switch {
 	case stripeID != "":
-		t.adopt(c, l, op, stripeID, how)
+		t.adopt(c, l, op, stripeID, how, m.found)
 	case l.order != nil:
 		t.decide(c, m)
 	case l.answer != nil:
@@ -231,7 +238,7 @@ func (t *transfer) unread(c actor.Context, l *look, err error) {
 		h := *l.hint
 		h.tries++
 		sys, id := t.sys, t.id
-		wait := t.sys.conf.Policy.Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
+		wait := t.sys.Policy().Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
 		time.AfterFunc(wait, func() { sys.tell(sys.shard(id), deliver{id, h}) })
 	case l.order != nil:
 		t.refuse(l.order, fmt.Errorf("%w: Stripe could not be read: %v", ledger.ErrUnavailable, err))
@@ -243,7 +250,7 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 	for _, s := range found {
 		if kind == ledger.MakeReversal {
 			for _, r := range s.Reversals {
-				if !ledger.Names(r.Metadata, op.ID) {
+				if !ledger.Names(r.Metadata, op.Name) {
 					continue
 				}
 				if want := x.Request(op).Amount; r.Amount != want {
@@ -253,7 +260,7 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 			}
 			continue
 		}
-		if !ledger.Names(s.Metadata, op.ID) {
+		if !ledger.Names(s.Metadata, op.Name) {
 			continue
 		}
 		if s.Amount != x.Money.Amount || s.Currency != x.Money.Currency || s.Destination != x.Destination {
@@ -269,7 +276,7 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 }
 
 // adopt settles the operation by what was read.
-func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID, how string) {
+func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID, how string, found []ledger.StripeTransfer) {
 	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, how)
 	if errors.Is(err, ledger.ErrConflict) {
 		t.applied(c, l)
@@ -287,7 +294,11 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 		change.History.By = l.order.message.By
 	}
 	// What the database lost may well be there: it is looked for. Else only an open send is.
-	expected := op.State.Open() || op.Epoch < t.sys.conf.Policy.Epoch
+	expected := op.State.Open() || op.Seen < t.sys.Policy().Epoch || op.Retraces()
+	if op.Generation == 0 {
+		sys, was, at := t.sys, *op, createdAt(found, stripeID)
+		go sys.unsent(&was, at, stripeID)
+	}
 	before := t.w.record.Transfer.State
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
 		if errors.Is(err, errStale) && l.order == nil {
@@ -305,6 +316,21 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 	})
 }
 
+// createdAt is when Stripe created what has the ID.
+func createdAt(found []ledger.StripeTransfer, stripeID string) time.Time {
+	for _, s := range found {
+		if s.ID == stripeID {
+			return s.Created
+		}
+		for _, r := range s.Reversals {
+			if r.ID == stripeID {
+				return r.Created
+			}
+		}
+	}
+	return time.Time{}
+}
+
 // applied tells the inbox that an event needs nothing more.
 func (t *transfer) applied(c actor.Context, l *look) {
 	if l.hint != nil {
@@ -318,7 +344,7 @@ func (t *transfer) absent(c actor.Context, m sighted, op *ledger.Operation) {
 	x := &t.w.record.Transfer
 	now, p := t.now()
 	if !m.look.decides {
-		t.looked, t.w.record.Digest.Read = now, now
+		t.looked, t.w.record.Digest.Read, op.ClearAt = now, now, now
 		return
 	}
 	if !t.sys.clocks.heardSince(m.began) { // the answer that shows nothing must say what time it is at Stripe

@@ -168,7 +168,7 @@ func TestADaemonBehindTheEpochSendsNothingAndEnds(t *testing.T) {
 		raised := w.policy.EpochSince
 		w.says(late, m)
 		w.becomes(late, ledger.Completed)
-		if last := w.posts[len(w.posts)-1]; len(w.posts) != posts+1 || last.at.Before(raised.Add(w.policy.Windows.Quiet)) || last.key != ledger.Key(late, 2, 1) {
+		if last := w.posts[len(w.posts)-1]; len(w.posts) != posts+1 || last.at.Before(raised.Add(w.policy.Windows.Quiet)) || last.key != ledger.Key(w.name(late), 2, 1) {
 			t.Errorf("%d calls; the last %s after the epoch began, under %s", len(w.posts)-posts, last.at.Sub(raised), last.key)
 		}
 	})

@@ -44,7 +44,11 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	if msg.Type == ledger.MessageCancel && t.behindEpoch(msg) {
 		// What was lost may have been a send, and a cancel would deny it.
 		t.forbid(c, m, fmt.Errorf("%w: the database lost commits at %s, and this has not been looked up at Stripe since; released or retried, it will be, before anything is sent",
-			ledger.ErrTooEarly, t.sys.conf.Policy.EpochSince.UTC().Format(time.RFC3339)))
+			ledger.ErrTooEarly, t.sys.Policy().EpochSince.UTC().Format(time.RFC3339)))
+		return
+	}
+	if op, _ := x.Current(); msg.Type == ledger.MessageCancel && op != nil && op.Retraces() && op.ClearAt.IsZero() && !op.State.Open() {
+		t.seek(c, &look{order: &m}, m) // the order that it may repeat may have been paid
 		return
 	}
 	switch msg.Type {
@@ -55,7 +59,13 @@ func (t *transfer) obey(c actor.Context, m inject) {
 				return
 			}
 		}
-		change, err = x.Reverse(msg.ID, msg.Amount, t.sys.conf.Policy.Epoch, msg.By)
+		var same *ledger.Reversal
+		if same, err = x.ReversalReferred(msg.Reference, msg.Amount); same != nil { // another message asked for it
+			m.answer(injected{before: x.State, record: t.w.record})
+			return
+		} else if err == nil {
+			change, err = x.Reverse(msg.ID, msg.Reference, msg.Amount, t.sys.Policy().Epoch, msg.By)
+		}
 	case ledger.MessageResolve:
 		t.resolve(c, m)
 		return
@@ -89,13 +99,13 @@ func (t *transfer) obey(c actor.Context, m inject) {
 // Stripe since.
 func (t *transfer) behindEpoch(msg ledger.Message) bool {
 	x := &t.w.record.Transfer
-	epoch := t.sys.conf.Policy.Epoch
+	epoch := t.sys.Policy().Epoch
 	if msg.Reversal == (ledger.ID{}) {
 		op, _ := x.Current()
-		return op != nil && op.Epoch < epoch
+		return op != nil && op.Seen < epoch
 	}
 	r, err := x.Reversal(msg.Reversal)
-	return err == nil && r.Epoch < epoch
+	return err == nil && r.Seen < epoch
 }
 
 // resolve reads Stripe before a person's word is taken: evidence wins over it.
@@ -138,6 +148,13 @@ func (t *transfer) mayResolve() error {
 func (t *transfer) decide(c actor.Context, read sighted) {
 	m := read.look.order
 	x := &t.w.record.Transfer
+	if m.message.Type == ledger.MessageCancel {
+		if op, _ := x.Current(); op != nil {
+			op.ClearAt, _ = t.now()
+		}
+		t.w.later = append([]any{*m}, t.w.later...)
+		return
+	}
 	if m.message.Type == ledger.MessageAdopt {
 		t.refuse(m, fmt.Errorf("%w: Stripe shows nothing of it that could be booked while it is %s", ledger.ErrIllegalMove, x.State))
 		return

@@ -118,6 +118,7 @@ type (
 	glance struct {
 		operation ledger.ID // that it names; zero: none
 		stripeID  string
+		reference string // that an event told of it, if one did
 	}
 	halt struct{ done chan<- struct{} } // end what is under way; tell when it has
 )
@@ -382,7 +383,7 @@ func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by l
 	if err := s.conf.Store.MarkApplied(ctx, id, by); err != nil {
 		return f, s.unavailable(err)
 	}
-	s.tell(s.reconciler, glance{f.Transfer, f.Object}) // it clears what is mended
+	s.tell(s.reconciler, glance{stripeID: f.Object}) // it clears what is mended
 	f, err = s.conf.Store.Finding(ctx, id)
 	return f, s.unavailable(err)
 }

@@ -81,6 +81,11 @@ func (w *world) dashboard(op string, amount int64, currency, destination string)
 	w.Helper()
 	w.forged = true
 	metadata := "{}"
+	if id, err := ledger.ParseID(op); err == nil {
+		if rows, err := w.db.Load(context.Background(), []ledger.ID{id}); err == nil && len(rows) == 1 {
+			op = w.name(id).String()
+		}
+	}
 	if op != "" {
 		metadata = fmt.Sprintf(`{"settled_operation": %q}`, op)
 	}
@@ -237,7 +242,7 @@ func TestAWalkFindsADifferenceAndNothingElse(t *testing.T) {
 			id := w.orders(order(50))[0]
 			w.becomes(id, ledger.Parked)
 			w.passes(2 * time.Hour)
-			return id, w.held()[id.String()][0].ID
+			return id, w.held()[w.name(id).String()][0].ID
 		}, 1050, audit.RepairResolve},
 	} {
 		t.Run(name, func(t *testing.T) {

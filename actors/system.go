@@ -23,6 +23,9 @@ type Store interface {
 	Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error)
 	Load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, error)
 	ByReference(ctx context.Context, references []string) ([]ledger.Record, error)
+	ByName(ctx context.Context, names []ledger.ID) ([]ledger.Record, error)
+	// Lost takes in the proof that commits were lost, and the row that was made again, or nil.
+	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error)
 	Unfinished(ctx context.Context, after ledger.ID, limit int) ([]ledger.Record, error)
 	UnfinishedIDs(ctx context.Context, after ledger.ID, limit int) ([]ledger.ID, error)
 	Ping(ctx context.Context) error
@@ -65,6 +68,9 @@ type Config struct {
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 
+	// Names tells the account that operations' names at Stripe derive from. It is asked once, after
+	// Verify, and before anything is sent. nil: the verified account.
+	Names func(context.Context) (account string, err error)
 	// Verify proves that the Stripe key belongs to the account of this ledger, and tells it. No call is made before it
 	// returned no error. An empty account says that it may go on although nothing was proved; it is tried again now and
 	// then. An error for which Passing is false ends the daemon (see [System.Failed]); others are tried again. nil:
@@ -96,6 +102,7 @@ type System struct {
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
 	account      atomic.Pointer[string] // whose key it is, once it was verified
+	names        atomic.Pointer[string] // the account that names derive from, once it was asked
 	missed       atomic.Bool            // stored events may not have been applied
 	recovering   atomic.Bool            // recovery has begun
 	closing      atomic.Bool            // no new calls

@@ -308,6 +308,9 @@ func (t *transfer) proceed(c actor.Context) {
 		change, err := x.Lapse(now.Add(-policy.Clocks.Behind))
 		t.commit(c, change, err, nil)
 	case step.Action == ledger.GiveUp:
+		if step.Code == ledger.CodeAltered {
+			t.sys.alarm("altered", "transfer", t.id)
+		}
 		change, err := x.GiveUp(step.Code, step.Why)
 		t.sys.log.Warn("gave up", "operation", t.id, "code", step.Code, "why", step.Why)
 		t.commit(c, change, err, nil)
@@ -317,7 +320,7 @@ func (t *transfer) proceed(c actor.Context) {
 // idlePause is how long an actor that waits for a person believes what the ledger said: the
 // person may have spoken to another daemon, and nothing is left to wait for.
 func (t *transfer) idlePause() time.Duration {
-	quiet := t.sys.conf.Policy.Windows.Quiet
+	quiet := t.sys.Policy().Windows.Quiet
 	return quiet + quiet>>16*time.Duration(ledger.Jitter(t.id, 0)>>16)
 }
 
@@ -440,7 +443,7 @@ func (t *transfer) stepAside(c actor.Context) {
 	x := &t.w.record.Transfer
 	op, _ := x.Current()
 	if op == nil || x.State == ledger.PermanentlyFailed || op.State == ledger.Parked || x.State == ledger.Held || x.State == ledger.Canceled ||
-		op.Epoch < t.sys.conf.Policy.Epoch { // what lost commits may have sent is not given up before it was looked up
+		op.Seen < t.sys.Policy().Epoch { // what lost commits may have sent is not given up before it was looked up
 		t.rest(c)
 		return
 	}

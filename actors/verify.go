@@ -20,6 +20,12 @@ func (s *System) verify() {
 	for wait := outageBackoff; ; wait = min(2*wait, verifyMost) {
 		ctx, cancel := context.WithTimeout(s.calls, s.conf.ReadTimeout)
 		account, err := s.conf.Verify(ctx)
+		if err == nil && !open && s.conf.Names != nil {
+			var names string
+			if names, err = s.conf.Names(ctx); err == nil {
+				s.names.Store(&names)
+			}
+		}
 		cancel()
 		switch {
 		case err == nil:

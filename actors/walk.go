@@ -169,16 +169,17 @@ func (w *walker) window() error {
 func (w *walker) page(page stripe.TransferPage) error {
 	w.at.AtStripe += int64(len(page.Transfers))
 	w.sys.metrics.walkCompared.WithLabelValues("stripe").Add(float64(len(page.Transfers)))
-	var ids []ledger.ID
+	var names []ledger.ID
+	references := make(map[ledger.ID]string)
 	var strangers []ledger.StripeTransfer
 	for _, s := range page.Transfers {
 		if op, named := audit.Named(s); !named {
 			strangers = append(strangers, s)
 		} else if op != (ledger.ID{}) {
-			ids = append(ids, op)
+			names, references[op] = append(names, op), s.Metadata[ledger.MetaReference]
 		}
 	}
-	rows, err := w.byID(ids)
+	rows, err := w.byName(names, references)
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (w *walker) page(page stripe.TransferPage) error {
 			continue
 		}
 		if page.Partial[i] || !w.agree(rows[op], s) {
-			if err := w.judge(op, s.ID); err != nil {
+			if err := w.judge(op, s.ID, references[op]); err != nil {
 				return err
 			}
 		}
@@ -237,13 +238,13 @@ func (w *walker) strangers(list []ledger.StripeTransfer) error {
 	}
 	claimed := make(map[string]ledger.ID, len(claims))
 	for i := range claims {
-		claimed[claims[i].Transfer.StripeID] = claims[i].Transfer.ID
+		claimed[claims[i].Transfer.StripeID] = claims[i].Transfer.Name
 	}
 	var objects []string
 	var found []audit.Finding
 	for _, s := range list {
 		if id, ours := claimed[s.ID]; ours {
-			if err := w.judge(id, s.ID); err != nil {
+			if err := w.judge(id, s.ID, ""); err != nil {
 				return err
 			}
 		} else if !w.sys.conf.Reconcile.IgnoreForeign {
@@ -283,7 +284,7 @@ func (w *walker) rows(since time.Time) error {
 			if now || before {
 				continue
 			}
-			if err := w.judge(row.ID, row.StripeID); err != nil {
+			if err := w.judge(ledger.ID{}, row.StripeID, ""); err != nil {
 				return err
 			}
 			if err := w.heartbeat(); err != nil {
@@ -321,15 +322,15 @@ func (w *walker) save() error {
 	return err
 }
 
-func (w *walker) byID(ids []ledger.ID) (map[ledger.ID]*ledger.Transfer, error) {
-	var records []ledger.Record
+func (w *walker) byName(names []ledger.ID, references map[ledger.ID]string) (map[ledger.ID]*ledger.Transfer, error) {
+	var records map[ledger.ID]*ledger.Record
 	err := w.store(func(ctx context.Context) (err error) {
-		records, err = w.sys.conf.Store.Load(ctx, ids)
+		records, err = w.sys.named(ctx, names, references)
 		return err
 	})
 	rows := make(map[ledger.ID]*ledger.Transfer, len(records))
-	for i := range records {
-		rows[records[i].Transfer.ID] = &records[i].Transfer
+	for name, r := range records {
+		rows[name] = &r.Transfer
 	}
 	return rows, err
 }
@@ -443,7 +444,7 @@ func (w *walker) left() []glance {
 // glances looks at what events, or people, said. What fails is left to the next walk.
 func (w *walker) glances() {
 	for _, g := range w.left() {
-		if err := w.judge(g.operation, g.stripeID); err != nil && !errors.Is(err, errStopping) {
+		if err := w.judge(g.operation, g.stripeID, g.reference); err != nil && !errors.Is(err, errStopping) {
 			w.sys.log.Warn("a transfer could not be compared; the next walk does", "stripe_id", g.stripeID, "err", err)
 		}
 	}

@@ -279,7 +279,7 @@ func TestWhatMovesIsNoDifference(t *testing.T) {
 		}
 		w.becomes(ids[1], ledger.PartiallyReversed)
 		w.node.walk()
-		w.finds(audit.ReversedOutside, ids[1], w.held()[ids[1].String()][0].Reversals[0].ID)
+		w.finds(audit.ReversedOutside, ids[1], w.held()[w.name(ids[1]).String()][0].Reversals[0].ID)
 	}, walks(reports))
 }
 

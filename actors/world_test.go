@@ -390,6 +390,9 @@ func (n *node) inject(id ledger.ID, m ledger.Message) (ledger.Record, error) {
 	}
 	m.Transfer = id
 	m.By = ledger.By{Message: m.ID, Principal: "test", Reason: "a test"}
+	if m.Type == ledger.MessageReverse && m.Reference == "" {
+		m.Reference = m.ID.String()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return n.system.Inject(ctx, m)

@@ -3,6 +3,7 @@ package db
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,9 +58,13 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		}
 		return d.record(ctx, tx, changes, won)
 	})
+	if errors.Is(err, errRegressed) {
+		err = d.regressed(ctx)
+	}
 	if err != nil {
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
+	d.remember(changes, won)
 	return at, won, nil
 }
 

@@ -129,11 +129,11 @@ func TestOfTwoChangesOfOneTransferInACallTheLaterLoses(t *testing.T) {
 func TestALostReversalLeavesNoRow(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		x := completed(t, d)
-		a, err := x.Reverse(newID(), 300, 1, ledger.By{Reason: "refund 1"})
+		a, err := x.Reverse(newID(), newID().String(), 300, 1, ledger.By{Reason: "refund 1"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := x.Reverse(newID(), 300, 1, ledger.By{Reason: "refund 2"})
+		b, err := x.Reverse(newID(), newID().String(), 300, 1, ledger.By{Reason: "refund 2"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestAWrongRowFailsTheWholeCall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			reverse, err := done.Reverse(newID(), 100, 1, ledger.By{})
+			reverse, err := done.Reverse(newID(), newID().String(), 100, 1, ledger.By{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -276,9 +276,9 @@ func TestAWrongRowFailsTheWholeCall(t *testing.T) {
 			},
 			"another transfer's reversal": func() ledger.Change {
 				y := completed(t, d)
-				c, err := y.Reverse(newID(), 1, 1, ledger.By{})
+				c, err := y.Reverse(newID(), newID().String(), 1, 1, ledger.By{})
 				y = commit(t, d, c, err)
-				c, err = taken.Reverse(newID(), 1, 1, ledger.By{})
+				c, err = taken.Reverse(newID(), newID().String(), 1, 1, ledger.By{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -526,7 +526,7 @@ func TestTextIsRefusedOrKept(t *testing.T) {
 				},
 				"cause": func() error {
 					x := completed(t, d)
-					c, err := x.Reverse(newID(), 0, 1, ledger.By{Reason: bad})
+					c, err := x.Reverse(newID(), newID().String(), 0, 1, ledger.By{Reason: bad})
 					if err != nil {
 						return err
 					}

@@ -56,7 +56,7 @@ func TestHoldsAreReadAsTheyWereSetUntilTheyEnd(t *testing.T) {
 		}
 
 		y := completed(t, d)
-		c, err = y.Reverse(newID(), 400, 1, ledger.By{Reason: "refund"})
+		c, err = y.Reverse(newID(), "re_held", 400, 1, ledger.By{Reason: "refund"})
 		y = commit(t, d, c, err)
 		c, err = y.HoldReversal(y.Reversals[0].ID, ledger.HeldByDispute, time.Time{}, ledger.By{Reason: "wait"})
 		y = commit(t, d, c, err)

@@ -28,6 +28,28 @@ func (d *DB) Load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, error)
 	return records, nil
 }
 
+// transfersByName is one of the selections that are prepared once.
+var transfersByName = &selection{(*transferRow)(nil), []string{"name"}, "id"}
+
+func init() { selections = append(selections, transfersByName) }
+
+// ByName is [DB.Load] by what transfers are called at Stripe.
+func (d *DB) ByName(ctx context.Context, names []ledger.ID) (records []ledger.Record, err error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	err = d.snapshot(ctx, func(tx bun.Tx) (err error) {
+		records, err = d.recordsOf(ctx, tx, true, func(rows *[]transferRow) error {
+			return d.selected(ctx, tx, transfersByName, rows, names)
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load %d transfers by name: %w", len(names), err)
+	}
+	return records, nil
+}
+
 // ByReference is [DB.Load] by the platform's own names.
 func (d *DB) ByReference(ctx context.Context, refs []string) ([]ledger.Record, error) {
 	if len(refs) == 0 {

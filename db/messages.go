@@ -27,6 +27,7 @@ type messageRow struct {
 	Reversal   ledger.ID          `bun:"reversal,nullzero"`
 	Override   string             `bun:"override,nullzero"`
 	Before     ledger.State       `bun:"before"`
+	Reference  string             `bun:"reference"`
 
 	ActedBefore ledger.State `bun:"acted_before,nullzero"`
 	ActedAfter  ledger.State `bun:"acted_after,nullzero"`
@@ -40,14 +41,14 @@ type messageRow struct {
 // acts. It reports false, and stores nothing, for a message whose ID it knows.
 func (d *DB) StoreMessage(ctx context.Context, m ledger.Message, before ledger.State) (fresh bool, err error) {
 	err = checkTexts("type", string(m.Type), "principal", m.By.Principal, "reason", m.By.Reason,
-		"outcome", string(m.Outcome), "stripe_id", m.StripeID, "override", m.Override, "before", string(before))
+		"outcome", string(m.Outcome), "stripe_id", m.StripeID, "override", m.Override, "before", string(before), "reference", m.Reference)
 	if err != nil {
 		return false, err
 	}
 	res, err := d.write.NewInsert().Model(&messageRow{
 		ID: m.ID, TransferID: m.Transfer, Type: m.Type, Principal: m.By.Principal, Reason: m.By.Reason,
 		Amount: m.Amount, Until: toInstant(m.Until), Outcome: m.Outcome, StripeID: m.StripeID, Before: before,
-		Reversal: m.Reversal, Override: m.Override,
+		Reversal: m.Reversal, Override: m.Override, Reference: m.Reference,
 	}).Value("at", "?", d.now()).On("CONFLICT (id) DO NOTHING").Exec(ctx)
 	if err != nil {
 		return false, fmt.Errorf("store message %s: %w", m.ID, err)

@@ -21,6 +21,7 @@ const (
 	metaIdentity = "identity"    // of the copy of the data that the epoch belongs to
 	metaAccount  = "account"     // at Stripe
 	metaMode     = "mode"        // of that account: see ledger.Mode
+	metaNames    = "names"       // the account that operations' names derive from; decided once
 )
 
 type metaRow struct {
@@ -68,10 +69,15 @@ func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
 	if known == 0 {
 		at, err = d.clock(ctx, tx.Tx)
 	} else {
-		var epoch string
-		at, epoch, err = d.clockAndEpoch(ctx, tx.Tx)
-		if err == nil && epoch != strconv.FormatInt(known, 10) {
+		var epoch int64
+		var has bool
+		at, epoch, has, err = d.standing(ctx, tx)
+		switch {
+		case err != nil:
+		case epoch > known:
 			return at, fmt.Errorf("%w: it goes by epoch %d", ledger.ErrNewEpoch, known)
+		case epoch < known || !has:
+			return at, errRegressed
 		}
 	}
 	if err != nil {
@@ -79,6 +85,9 @@ func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
 	}
 	return at, nil
 }
+
+// errRegressed reports a database that lacks what this process was told: see regressed.
+var errRegressed = errors.New("the database lacks what it had acknowledged")
 
 // recognize reports that this is not the copy of the data that the ledger knows, and makes it
 // the one it knows.
@@ -158,6 +167,26 @@ func readEpoch(ctx context.Context, tx bun.Tx) (epoch int, since time.Time, err 
 		since, err = time.Parse(instantForm, text)
 	}
 	return epoch, since, err
+}
+
+// NamesFrom tells the account that operations' names at Stripe derive from: the ledger's, if that
+// is known when it is asked for the first time, else none, for ever. A ledger that learns its
+// account later goes on as it began: the same order must have the same name.
+func (d *DB) NamesFrom(ctx context.Context) (account string, err error) {
+	err = d.change(ctx, func(tx bun.Tx) error {
+		if account, err = readMeta(ctx, tx, metaAccount); err != nil {
+			return err
+		}
+		if err := settle(ctx, tx, metaNames, account); err != nil {
+			return err
+		}
+		account, err = readMeta(ctx, tx, metaNames)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the account that names derive from: %w", err)
+	}
+	return account, nil
 }
 
 // settle stores a value unless there is one.

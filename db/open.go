@@ -51,6 +51,7 @@ type DB struct {
 	read   *bun.DB // the same as write where that is as good
 	log    *slog.Logger
 	epoch  atomic.Int64 // that this process goes by; 0: it did not ask
+	newest atomic.Pointer[witness]
 }
 
 // engine is where the two databases differ.

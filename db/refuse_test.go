@@ -11,7 +11,7 @@ import (
 func TestTheDatabaseRefuses(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		pending, done := commit(t, d, accept(anOrder()), nil), completed(t, d)
-		c, err := done.Reverse(newID(), 400, 1, ledger.By{Reason: "refund"})
+		c, err := done.Reverse(newID(), newID().String(), 400, 1, ledger.By{Reason: "refund"})
 		returning := commit(t, d, c, err)
 		if _, err := d.StoreEvents(t.Context(), []ledger.StripeEvent{{ID: "evt_1"}, {ID: "evt_2"}}); err != nil {
 			t.Fatal(err)

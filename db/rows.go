@@ -30,6 +30,8 @@ type transferRow struct {
 	HoldEndsAt     instant           `bun:"hold_ends_at"`
 	AmountReversed int64             `bun:"amount_reversed"`
 	Chain          string            `bun:"chain,nullzero"`
+	Name           ledger.ID         `bun:"name,nullzero"` // once set it stays
+	Seen           int64             `bun:"seen_epoch"`
 
 	Reference         string          `bun:"reference"`
 	OrderHash         string          `bun:"order_hash"`
@@ -48,7 +50,7 @@ type transferRow struct {
 // transferChanges lists the columns of a transfer that a change may write; its guard is the
 // version.
 var transferChanges = []string{"id", "version", "state", "since", "epoch", "generation", "request_hash", "first_sent_at",
-	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "hold_ends_at", "amount_reversed", "chain"}
+	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "hold_ends_at", "amount_reversed", "chain", "name", "seen_epoch"}
 
 // changedTransfer fills the columns that a change may write.
 func changedTransfer(t *ledger.Transfer) transferRow {
@@ -58,13 +60,14 @@ func changedTransfer(t *ledger.Transfer) transferRow {
 		FirstSentAt: toInstant(t.FirstSentAt), OpenSends: int64(t.OpenSends), StripeID: t.StripeID,
 		ErrorCode: t.ErrorCode, ErrorMessage: t.ErrorMessage,
 		HeldBy: t.HeldBy, HoldEndsAt: toInstant(t.HoldEndsAt), AmountReversed: t.AmountReversed, Chain: t.Chain,
+		Name: t.Name, Seen: int64(t.Seen),
 	}
 }
 
 // newTransfer fills all columns.
 func newTransfer(t *ledger.Transfer) transferRow {
 	r := changedTransfer(t)
-	r.Reference, r.OrderHash = t.Reference, t.Order.Hash()
+	r.Reference, r.OrderHash = t.Reference, t.OrderHash
 	r.Seller, r.Destination = t.Seller, t.Destination
 	r.Amount, r.Currency = t.Money.Amount, t.Money.Currency
 	r.SourceTransaction, r.TransferGroup, r.Description = t.SourceTransaction, t.TransferGroup, t.Description
@@ -85,8 +88,9 @@ func (r *transferRow) transfer() (ledger.Transfer, error) {
 			ID: r.ID, State: r.State, Since: r.Since.time(),
 			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
 			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
-			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, Name: r.Name, Seen: int(r.Seen),
 		},
+		OrderHash: r.OrderHash,
 		Order: ledger.Order{
 			Reference: r.Reference, Seller: r.Seller, Destination: r.Destination,
 			Money:             ledger.Money{Amount: r.Amount, Currency: r.Currency},
@@ -125,11 +129,15 @@ type reversalRow struct {
 	Amount       int64        `bun:"amount"`
 	Cause        string       `bun:"cause"`
 	CreatedAt    instant      `bun:"created_at"`
+	Name         ledger.ID    `bun:"name,nullzero"`
+	Seen         int64        `bun:"seen_epoch"`
+	Reference    string       `bun:"reference,nullzero"` // NULL: others made it
+	OrderHash    string       `bun:"order_hash"`
 }
 
 // reversalChanges lists the columns of a reversal that a change may write.
 var reversalChanges = []string{"state", "since", "epoch", "generation", "request_hash", "first_sent_at", "open_sends",
-	"stripe_id", "error_code", "error_message", "external"}
+	"stripe_id", "error_code", "error_message", "external", "name", "seen_epoch"}
 
 func toReversalRow(transfer ledger.ID, no int, r *ledger.Reversal) reversalRow {
 	return reversalRow{
@@ -138,6 +146,7 @@ func toReversalRow(transfer ledger.ID, no int, r *ledger.Reversal) reversalRow {
 		FirstSentAt: toInstant(r.FirstSentAt), OpenSends: int64(r.OpenSends), StripeID: r.StripeID,
 		ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
 		External: r.External, Amount: r.Amount, Cause: r.Cause, CreatedAt: toInstant(r.CreatedAt),
+		Name: r.Name, Seen: int64(r.Seen), Reference: r.Reference, OrderHash: r.OrderHash,
 	}
 }
 
@@ -147,8 +156,9 @@ func (r *reversalRow) reversal() ledger.Reversal {
 			ID: r.ID, State: r.State, Since: r.Since.time(),
 			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
 			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
-			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, Name: r.Name, Seen: int(r.Seen),
 		},
+		Reference: r.Reference, OrderHash: r.OrderHash,
 		Amount: r.Amount, Cause: r.Cause, External: r.External, CreatedAt: r.CreatedAt.time(),
 	}
 }

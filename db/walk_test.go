@@ -103,7 +103,7 @@ func (w *walker) step(t ledger.Transfer) (c ledger.Change, ok bool) {
 		}
 		c, ok, err = t.Conclude(op.ID, op.Epoch, op.Generation, w.answer(kind))
 	case 8, 9:
-		c, err = t.Reverse(newID(), w.Int64N(3), w.p.Epoch, w.by())
+		c, err = t.Reverse(newID(), newID().String(), w.Int64N(3), w.p.Epoch, w.by())
 	case 10:
 		if op == nil || !op.State.Open() {
 			return c, false

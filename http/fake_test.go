@@ -176,7 +176,7 @@ func (w *world) Inject(_ context.Context, m ledger.Message) (ledger.Record, erro
 	default:
 		c, err = d.Transfer.Command(m)
 	case ledger.MessageReverse:
-		c, err = d.Transfer.Reverse(uuid.Must(uuid.NewV7()), m.Amount, 1, m.By)
+		c, err = d.Transfer.Reverse(uuid.Must(uuid.NewV7()), m.Reference, m.Amount, 1, m.By)
 	case ledger.MessageResolve:
 		c, err = d.Transfer.ResolveAbsent(w.Policy(), w.clock, m.By)
 	case ledger.MessageRestart:

@@ -11,7 +11,7 @@ import (
 // messageNamespace derives the ID of a message from the idempotency key that it came with.
 var messageNamespace = uuid.MustParse("1c5d7e0a-6a0e-5b7e-8f4e-0d7a3c9e21b4")
 
-var messageNames = []string{"type", "reason", "amount", "until", "outcome", "stripe_id", "reversal", "override"}
+var messageNames = []string{"type", "reason", "amount", "reference", "until", "outcome", "stripe_id", "reversal", "override"}
 
 // injectMessage hands a person's message to the engine, which audits it before it acts.
 func (s *Server) injectMessage(c *call) (reply, error) {
@@ -36,6 +36,10 @@ func (s *Server) injectMessage(c *call) (reply, error) {
 		StripeID: f.text("stripe_id"),
 		Reversal: f.id("reversal"),
 		Override: f.text("override"),
+	}
+	if m.Reference = f.text("reference"); m.Reference == "" && m.Type == ledger.MessageReverse && c.key != "" {
+		// Of the caller and its key alone: the transfer's ID is another once its row was lost and made again.
+		m.Reference = "key " + hashOf(c.principal.Name, string(c.ctx.Request.Header.Peek("Idempotency-Key")))
 	}
 	amount, given := f.integer("amount")
 	if m.Amount = amount; given && amount == 0 {

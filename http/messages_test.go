@@ -85,7 +85,7 @@ func TestAMessageThatTheStateForbidsIsAConflict(t *testing.T) {
 	s := open(t)
 	id := s.created()
 	s.message(id, `{"type":"release","reason":"x"}`).wants(t, illegalMove)
-	s.message(id, `{"type":"reverse","reason":"x"}`).wants(t, illegalMove)
+	s.message(id, `{"type":"reverse","reason":"x","reference":"re_1"}`).wants(t, illegalMove)
 	s.message(id, `{"type":"resolve","outcome":"failed","reason":"x"}`).wants(t, illegalMove)
 	s.paid(id)
 	a := s.message(id, `{"type":"cancel","reason":"x"}`)
@@ -95,11 +95,11 @@ func TestAMessageThatTheStateForbidsIsAConflict(t *testing.T) {
 	}
 	s.message(id, `{"type":"hold","reason":"x"}`).wants(t, illegalMove)
 	s.message(id, `{"type":"retry","reason":"x"}`).wants(t, illegalMove)
-	s.message(id, `{"type":"reverse","amount":1231,"reason":"x"}`).wants(t, invalidRequest, "amount")
-	if a := s.message(id, `{"type":"reverse","reason":"x"}`); a.status != 202 {
+	s.message(id, `{"type":"reverse","reference":"re_11","amount":1231,"reason":"x"}`).wants(t, invalidRequest, "amount")
+	if a := s.message(id, `{"type":"reverse","reference":"re_12","reason":"x"}`); a.status != 202 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	s.message(id, `{"type":"reverse","reason":"x"}`).wants(t, illegalMove)
+	s.message(id, `{"type":"reverse","reason":"x","reference":"re_1"}`).wants(t, illegalMove)
 }
 
 func TestAWrongMessageIsRefusedFieldByField(t *testing.T) {
@@ -116,16 +116,18 @@ func TestAWrongMessageIsRefusedFieldByField(t *testing.T) {
 		`{"type":"cancel","reason":"x","status":"completed"}`:                      {"status"},
 		`{"type":"cancel","reason":"x","amount":5}`:                                {"amount"},
 		`{"type":"retry","reason":"x","until":"2027-01-01T00:00:00Z"}`:             {"until"},
-		`{"type":"reverse","reason":"x","amount":0}`:                               {"amount"},
-		`{"type":"reverse","reason":"x","amount":-1}`:                              {"amount"},
-		`{"type":"reverse","reason":"x","amount":1.5}`:                             {"amount"},
-		`{"type":"reverse","reason":"x","amount":"5"}`:                             {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":0}`:            {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":-1}`:           {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":1.5}`:          {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":"5"}`:          {"amount"},
 		`{"type":"hold","reason":"x","until":"2026-01-31T11:59:59Z"}`:              {"until"},
 		`{"type":"hold","reason":"x","until":"tomorrow"}`:                          {"until"},
 		`{"type":"resolve","reason":"x"}`:                                          {"outcome"},
 		`{"type":"resolve","reason":"x","outcome":"completed"}`:                    {"stripe_id"},
 		`{"type":"resolve","reason":"x","outcome":"completed","stripe_id":"py_1"}`: {"stripe_id"},
 		`{"type":"resolve","reason":"x","outcome":"failed","stripe_id":"tr_1"}`:    {"stripe_id"},
+		`{"type":"reverse","reason":"x","amount":5}`:                               {"reference"},
+		`{"type":"cancel","reason":"x","reference":"re_1"}`:                        {"reference"},
 		`{"type":"cancel","type":"reverse","reason":"x"}`:                          {"type"},
 		`{"type":"hold","reason":"x","override":"schedule"}`:                       {"override"},
 		`{"type":"release","reason":"x","override":"christmas"}`:                   {"override"},
@@ -280,7 +282,7 @@ func TestARepeatedMessageDoesNotActTwiceThoughItsAnswerWasLost(t *testing.T) {
 			t.Errorf("message %s", m)
 		}
 	}
-	s.message(id, body)
+	s.message(id, `{"type":"reverse","amount":100,"reason":"x","reference":"re_1"}`)
 	s.message(id, body, "Idempotency-Key", "k2")
 	if s.acted != 3 {
 		t.Errorf("%d acted", s.acted)

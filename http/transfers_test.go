@@ -407,11 +407,11 @@ func TestATransferIsToldInFull(t *testing.T) {
 	}
 
 	s.paid(id)
-	s.post("/v1/transfers/"+id.String()+"/messages", `{"type":"reverse","amount":230,"reason":"returned"}`)
+	s.post("/v1/transfers/"+id.String()+"/messages", `{"type":"reverse","amount":230,"reason":"returned","reference":"re_1"}`)
 	got = s.get("/v1/transfers/" + id.String()).json(t)
 	r := got["reversals"].([]any)[0].(map[string]any)
 	delete(r, "id")
-	same(t, r, map[string]any{"object": "reversal", "amount": 230, "status": "pending", "cause": "returned", "external": false, "stripe_id": nil,
+	same(t, r, map[string]any{"object": "reversal", "reference": "re_1", "amount": 230, "status": "pending", "cause": "returned", "external": false, "stripe_id": nil,
 		"held_by": nil, "held_until": nil, "holds": []any{},
 		"error_code": nil, "error_message": nil, "generation": 0, "created_at": "2026-01-31T12:00:00Z", "updated_at": "2026-01-31T12:00:00Z"})
 	if got["status"] != "reversal_pending" || got["stripe_id"] != "tr_1" || got["amount_remaining"] != 1000.0 {
@@ -512,7 +512,7 @@ func TestAnErrorOfTheEngineSaysWhatToDo(t *testing.T) {
 		})
 	}
 	s.set(func(w *world) { w.broken = ledger.FieldErrors{{Field: "amount", Detail: "is too much"}} })
-	s.post("/v1/transfers/"+id+"/messages", `{"type":"reverse","amount":1,"reason":"x"}`).wants(t, invalidRequest, "amount")
+	s.post("/v1/transfers/"+id+"/messages", `{"type":"reverse","reference":"re_1","amount":1,"reason":"x"}`).wants(t, invalidRequest, "amount")
 }
 
 func TestWhatIsUnresolvedSaysWhenStripeIsReadNext(t *testing.T) {

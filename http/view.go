@@ -41,6 +41,7 @@ type transferView struct {
 type reversalView struct {
 	ID           ledger.ID    `json:"id"`
 	Object       string       `json:"object"`
+	Reference    *string      `json:"reference"` // null: others made it
 	Amount       int64        `json:"amount"`
 	Status       ledger.State `json:"status"`
 	Cause        *string      `json:"cause"`
@@ -113,7 +114,7 @@ func viewTransfer(t *ledger.Transfer) transferView {
 	}
 	for i, r := range t.Reversals {
 		v.Reversals[i] = reversalView{
-			ID: r.ID, Object: "reversal", Amount: r.Amount, Status: r.State, Cause: orNull(r.Cause), External: r.External,
+			ID: r.ID, Object: "reversal", Reference: orNull(r.Reference), Amount: r.Amount, Status: r.State, Cause: orNull(r.Cause), External: r.External,
 			StripeID: orNull(r.StripeID), ErrorCode: orNull(r.ErrorCode), ErrorMessage: orNull(r.ErrorMessage),
 			Generation: r.Generation, CreatedAt: momentOrNull(r.CreatedAt), UpdatedAt: momentOrNull(r.Since),
 		}

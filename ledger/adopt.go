@@ -18,7 +18,8 @@ func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
 	for _, r := range s.Reversals {
 		listed += r.Amount
 		known := slices.ContainsFunc(t.Reversals, func(k Reversal) bool { return k.StripeID == r.ID })
-		if !known && r.Metadata[MetaOperation] == "" { // what names an operation is not others'
+		// What names an operation is not others'; but the database may have lost that one.
+		if !known && (r.Metadata[MetaOperation] == "" || t.lostReversal(r)) {
 			foreign = append(foreign, r)
 			sum += r.Amount
 		}
@@ -40,26 +41,17 @@ func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
 	if a.State, err = move(moves, t.State, EventReverse); err != nil {
 		return Change{}, false, err
 	}
-	adopted, err := move(reversalMoves, "", EventAdopt)
-	if err != nil {
-		return Change{}, false, err
-	}
 	slices.Reverse(foreign) // oldest first
-	for _, r := range foreign {
-		a.Reversals = append(a.Reversals, Reversal{
-			Operation: Operation{ID: ExternalID(r.ID), State: adopted, StripeID: r.ID, Epoch: t.Epoch},
-			Amount:    r.Amount, External: true, Cause: "made outside settled",
-		})
-		c.Touched = append(c.Touched, len(a.Reversals)-1)
-		c.Postings = append(c.Postings, entry(Paid, Clearing, Money{r.Amount, t.Money.Currency})...)
+	if err := c.adopt(foreign); err != nil {
+		return Change{}, false, err
 	}
 	if err := a.settle(); err != nil {
 		return Change{}, false, err
 	}
 	first := a.Reversals[c.Touched[0]]
 	c.History = History{Transfer: t.ID, Version: a.Version, Subject: first.ID, Kind: MakeReversal, Event: EventAdopt,
-		To: adopted, Epoch: first.Epoch, By: by,
-		Detail: fmt.Sprintf("%s was reversed outside settled, in %d parts", Money{sum, t.Money.Currency}, len(foreign))}
+		To: first.State, Epoch: first.Epoch, By: by,
+		Detail: fmt.Sprintf("%s was reversed outside settled, or by what the database lost, in %d parts", Money{sum, t.Money.Currency}, len(foreign))}
 	c.seal(t)
 	return c, true, nil
 }

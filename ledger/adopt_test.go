@@ -81,7 +81,7 @@ func TestReversalsMadeOutsideAreBookedOnce(t *testing.T) {
 
 func TestWhatIsNotOthersReversalIsNotBooked(t *testing.T) {
 	x := paidTransfer(t)
-	driven, err := x.Reverse(uuid.Must(uuid.NewV7()), 100, 1, By{})
+	driven, err := x.Reverse(uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7()).String(), 100, 1, By{})
 	if err != nil {
 		t.Fatal(err)
 	}

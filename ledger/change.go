@@ -141,7 +141,7 @@ func (c *Change) check(before Transfer) {
 // The caller has checked the order.
 func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
 	o.Metadata = maps.Clone(o.Metadata) // the request is made of them: nobody else may hold them
-	t := Transfer{Operation: Operation{ID: id, Epoch: epoch}, Order: o}
+	t := Transfer{Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Order: o, OrderHash: o.Hash()}
 	e := EventAccept
 	if o.NotBefore.After(now) {
 		e = EventHold
@@ -159,14 +159,18 @@ func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
 // generation earns the next one; one that is open, or that was never executed, keeps its key
 // while that is young. now is the database's.
 func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
+	t = t.Named(p.Account)
 	op, _ := t.Current()
 	if op == nil {
 		return Change{}, fmt.Errorf("%w: nothing is to be sent in %s", ErrIllegalMove, t.State)
 	}
-	if (op.State == Pending || op.State == FailedState) && op.Epoch != p.Epoch {
+	if t.Altered(op) {
+		return Change{}, fmt.Errorf("%w: operation %s", ErrAltered, op.ID)
+	}
+	if (op.State == Pending || op.State == FailedState) && op.Seen != p.Epoch {
 		// What the database lost may have been a send: it is looked up first. (And a policy
 		// of an earlier epoch than the operation's is one that has not heard of the loss.)
-		return Change{}, fmt.Errorf("%w: the operation is of epoch %d and the ledger of %d", ErrTooOld, op.Epoch, p.Epoch)
+		return Change{}, fmt.Errorf("%w: the operation was seen in epoch %d and the ledger is in %d", ErrTooOld, op.Seen, p.Epoch)
 	}
 	young := p.young(op, p.latest(now))
 	begins := false
@@ -187,14 +191,17 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 	if p.Clocks.Halt {
 		return Change{}, fmt.Errorf("%w: the clocks disagree: %s", ErrTooOld, p.Clocks.Trouble)
 	}
+	if begins && !p.clear(op, now) {
+		return Change{}, fmt.Errorf("%w: it may be the repetition of an order that was lost, and is looked up first", ErrTooOld)
+	}
 	if !begins && t.Request(op).Hash() != op.RequestHash {
-		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.ID, op.Epoch, op.Generation))
+		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.Name, op.Epoch, op.Generation))
 	}
 	c, err := t.move(op, EventSend, By{}, func(o *Operation) {
 		o.OpenSends++
 		if begins {
 			o.Generation++
-			o.Epoch, o.OpenSends = p.Epoch, 1
+			o.OpenSends = 1
 		}
 	})
 	if err != nil {
@@ -337,10 +344,7 @@ func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error)
 		c.History.Detail = "read after the quiet period: Stripe does not hold it, but may still roll it forward"
 		return c, err
 	}
-	c, err := t.move(op, EventProveAbsent, By{}, func(o *Operation) {
-		o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch)
-		spend(o)
-	})
+	c, err := t.move(op, EventProveAbsent, By{}, p.rested)
 	c.History.Detail = "read after the quiet period: Stripe does not hold it"
 	return c, err
 }
@@ -349,7 +353,7 @@ func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error)
 // way: QUIET after its first send, and after the ledger's epoch began.
 func (p Policy) quietAt(op *Operation) time.Time {
 	at := op.FirstSentAt.Add(p.Windows.Quiet)
-	if op.Epoch < p.Epoch {
+	if op.Seen < p.Epoch {
 		if since := p.EpochSince.Add(p.Windows.Quiet); since.After(at) {
 			at = since
 		}
@@ -369,8 +373,23 @@ func (t Transfer) RenewEpoch(p Policy, now time.Time) (Change, error) {
 	}
 	return t.move(op, EventRenewEpoch, By{}, func(o *Operation) {
 		// A new generation, whatever the old one was: its key may have been used by what was lost.
-		o.Epoch, o.FirstSentAt = max(o.Epoch, p.Epoch), time.Time{}
+		p.rested(o)
 	})
+}
+
+// rested notes that an operation was looked up after QUIET, when nothing of it could be under way:
+// it goes on under the keys of the ledger's own epoch, which nothing that was lost has used.
+func (p Policy) rested(o *Operation) {
+	o.OpenSends, o.Epoch, o.Seen = 0, max(o.Epoch, p.Epoch), max(o.Seen, p.Epoch)
+	spend(o)
+}
+
+// clear reports an operation of which a generation may begin: one that retraces the keys of an order
+// that may have been lost was looked up just now. What of that order was sent so long ago that Stripe
+// may have forgotten its key is in the list by then (QUIET and twice SAFE are less than a key's life);
+// what was sent since has a key, which the generation uses.
+func (p Policy) clear(o *Operation, now time.Time) bool {
+	return !o.Retraces() || !o.ClearAt.IsZero() && now.Before(o.ClearAt.Add(p.Windows.Safe))
 }
 
 // GiveUp ends an operation of which no send is open.

@@ -30,7 +30,7 @@ func (p Policy) latest(now time.Time) time.Time { return now.Add(p.Clocks.Ahead)
 // young reports a key that may be sent still. One whose first send is to come, by every clock,
 // was stamped by a wrong one: how old it is nobody knows.
 func (p Policy) young(op *Operation, now time.Time) bool {
-	return !op.FirstSentAt.IsZero() && op.Epoch == p.Epoch && p.Clocks.Trouble == "" &&
+	return !op.FirstSentAt.IsZero() && op.Seen == p.Epoch && p.Clocks.Trouble == "" &&
 		now.Before(op.FirstSentAt.Add(p.Windows.Safe)) && !op.FirstSentAt.After(now.Add(p.Windows.Skew))
 }
 

@@ -135,6 +135,7 @@ func TestWhatMayBeATransferWithItsMetadataRemoved(t *testing.T) {
 	if !x.Resembles(held) || x.Is(held) {
 		t.Error("in a shared group it is certain, or not even likely")
 	}
+	s.x.OrderHash = s.x.Order.Hash() // it was ordered so
 	s.sends().loses().passes(s.p.Windows.Quiet)
 	if _, err := x.Suspect(s.p, "tr_1", s.now); !errors.Is(err, ErrTooEarly) {
 		t.Errorf("suspected before QUIET: %v", err)

@@ -57,9 +57,25 @@ func (t Transfer) Retry(by By) (Change, error) {
 	return c, nil
 }
 
+// ReversalReferred returns the reversal of a reference, or nil. It is an error when that one is of
+// another amount; an amount of 0, all that remains, is no other.
+func (t *Transfer) ReversalReferred(reference string, amount int64) (*Reversal, error) {
+	i := slices.IndexFunc(t.Reversals, func(r Reversal) bool { return r.Reference == reference })
+	if i < 0 || reference == "" {
+		return nil, nil
+	}
+	r := &t.Reversals[i]
+	if amount != 0 && amount != r.Amount {
+		return nil, fmt.Errorf("%w: its reversal with the reference %q is of %s: use another reference for another reversal",
+			ErrIllegalMove, reference, Money{r.Amount, t.Money.Currency})
+	}
+	return r, nil
+}
+
 // Reverse asks for a reversal of amount minor units, or (0) of all that remains. What was
-// given up before is replaced by it. It returns a FieldErrors when the amount cannot be.
-func (t Transfer) Reverse(id ID, amount int64, epoch int, by By) (Change, error) {
+// given up before is replaced by it. It returns a FieldErrors when the amount cannot be. The caller
+// has looked for the reference: see [Transfer.ReversalReferred].
+func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by By) (Change, error) {
 	to, err := move(moves, t.State, EventReverse)
 	if err != nil || t.StripeID == "" {
 		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.State)
@@ -70,6 +86,8 @@ func (t Transfer) Reverse(id ID, amount int64, epoch int, by By) (Change, error)
 	}
 	m := Money{amount, t.Money.Currency}
 	switch err := m.Check(); {
+	case reference == "":
+		return Change{}, FieldErrors{{"reference", "is required"}}
 	case rest <= 0: // below: more came back by other hands than was asked for here
 		return Change{}, fmt.Errorf("%w: nothing remains to be reversed", ErrIllegalMove)
 	case err != nil:
@@ -94,10 +112,12 @@ func (t Transfer) Reverse(id ID, amount int64, epoch int, by By) (Change, error)
 	if err != nil {
 		return Change{}, err
 	}
-	a.Reversals = append(a.Reversals, Reversal{Operation: Operation{ID: id, State: born, Epoch: epoch}, Amount: amount, Cause: by.Reason})
+	r := Reversal{Operation: Operation{ID: id, State: born, Epoch: firstKeys(epoch), Seen: epoch}, Reference: reference, Amount: amount, Cause: by.Reason}
+	r.OrderHash = t.ReversalHash(&r)
+	a.Reversals = append(a.Reversals, r)
 	c.Touched = append(c.Touched, len(a.Reversals)-1)
 	c.History = History{Transfer: t.ID, Version: a.Version, Subject: id, Kind: MakeReversal, Event: EventReverse,
-		To: born, Epoch: epoch, By: by}
+		To: born, Epoch: r.Epoch, By: by}
 	c.seal(t)
 	return c, nil
 }
@@ -119,10 +139,7 @@ func (t Transfer) ResolveAbsent(p Policy, now time.Time, by By) (Change, error) 
 		return Change{}, err
 	}
 	op, _ := t.Current()
-	return t.move(op, EventProveAbsent, by, func(o *Operation) {
-		o.OpenSends, o.Epoch = 0, max(o.Epoch, p.Epoch)
-		spend(o)
-	})
+	return t.move(op, EventProveAbsent, by, p.rested)
 }
 
 func (t *Transfer) subjectState() State {
@@ -147,11 +164,11 @@ func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
 	var foreign []StripeReversal
 	var listed int64
 	for _, sr := range s.Reversals {
-		if Names(sr.Metadata, ours.ID) {
+		if Names(sr.Metadata, ours.Name) {
 			return t.Found(ours.ID, sr.ID, "read at Stripe: the reversal is there")
 		}
 		listed += sr.Amount
-		known := slices.ContainsFunc(t.Reversals, func(r Reversal) bool { return r.StripeID == sr.ID || Names(sr.Metadata, r.ID) })
+		known := slices.ContainsFunc(t.Reversals, func(r Reversal) bool { return r.StripeID == sr.ID || Names(sr.Metadata, r.Name) })
 		if !known {
 			foreign = append(foreign, sr)
 		}
@@ -168,7 +185,7 @@ func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
 	r := &after.Reversals[at]
 	event, detail := EventAdopt, "reversed outside settled"
 	slices.Reverse(foreign) // oldest first
-	stands := slices.IndexFunc(foreign, func(sr StripeReversal) bool { return sr.Amount == ours.Amount })
+	stands := slices.IndexFunc(foreign, func(sr StripeReversal) bool { return sr.Amount == ours.Amount && !t.lostReversal(sr) })
 	var err error
 	switch {
 	case stands >= 0:
@@ -196,17 +213,8 @@ func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
 	to := r.State
 	c.Postings = postingsFor(MakeReversal, ours.State, to, Money{ours.Amount, t.Money.Currency})
 	c.Touched = []int{at}
-	adopted, err := move(reversalMoves, "", EventAdopt)
-	if err != nil {
+	if err := c.adopt(foreign); err != nil {
 		return Change{}, false, err
-	}
-	for _, sr := range foreign {
-		after.Reversals = append(after.Reversals, Reversal{
-			Operation: Operation{ID: ExternalID(sr.ID), State: adopted, StripeID: sr.ID, Epoch: ours.Epoch},
-			Amount:    sr.Amount, External: true, Cause: "made outside settled",
-		})
-		c.Touched = append(c.Touched, len(after.Reversals)-1)
-		c.Postings = append(c.Postings, entry(Paid, Clearing, Money{sr.Amount, t.Money.Currency})...)
 	}
 	if err := after.settle(); err != nil {
 		return Change{}, false, err

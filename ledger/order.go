@@ -46,7 +46,7 @@ func (e FieldErrors) Error() string {
 }
 
 // The limits of an order's fields. Those of metadata are Stripe's (50 keys of 40 and 500
-// characters, docs.stripe.com/api/metadata) less room for our own three keys.
+// characters, docs.stripe.com/api/metadata) less room for our own seven keys.
 const (
 	ReferenceMax     = 200 // characters
 	SellerMax        = 200

@@ -155,12 +155,22 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 			Why: fmt.Sprintf("It is %s, but nothing of it is being driven: the row is not one that the ledger writes. Run the audit.", t.State)}
 	}
 	r := p.retry(kind)
+	altered := t.Altered(op)
 	switch op.State {
 	case Pending, FailedState:
-		return p.Clocks.explain(planSend(op, kind, d, p, r, now, looked))
+		if altered && op.Seen >= p.Epoch {
+			return Step{Action: GiveUp, At: now, Code: CodeAltered, Why: setApart(kind), Mover: MoveOfPlatform}
+		}
+		step := planSend(op, kind, d, p, r, now, looked)
+		if step.Action == Send && op.Retraces() && !step.At.After(now) && !p.young(op, p.latest(now)) && !p.clear(op, now) {
+			step.Action, step.At, step.Code = Look, later(looked, r.Backoff, op.ID), "look_first"
+			step.Why = "The database lost commits before it was accepted: Stripe is read before each send, because it may be the repetition of an order that was lost."
+		}
+		return p.Clocks.explain(step)
 	case Sending:
 		return Step{Action: NoteLost, Code: "sending", Why: "A call to Stripe is under way.", Mover: MoveOfStripe}
 	case Unresolved:
+		d.Spent = d.Spent || altered // what is not as it was ordered is only looked for
 		return p.Clocks.explain(planUnresolved(op, d, p, r, now, looked))
 	case Parked:
 		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform,
@@ -175,7 +185,7 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 
 // planSend plans an operation of which no send is open: try, wait, or give up.
 func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked time.Time) Step {
-	if op.Epoch < p.Epoch {
+	if op.Seen < p.Epoch {
 		return Step{Action: Look, At: latest(p.quietAt(op).Add(1), later(looked, r.Backoff, op.ID)), Code: "new_epoch", Mover: MoveOfSettled, Decides: true,
 			Why: "The database lost commits: it is looked up at Stripe before it goes on."}
 	}

@@ -108,12 +108,12 @@ func TestTheMoneyProtocol(t *testing.T) {
 		},
 		"a request that would differ is not sent": func(s *story) {
 			s.sends().answers(timedOut)
-			s.x.Description = "changed by a deploy"
+			s.x.TransferGroup, s.x.OrderHash = "changed by a deploy", with(s.x.Order, func(o *Order) { o.TransferGroup = "changed by a deploy" }).Hash()
 			s.forbids(ErrDrift, func() (Change, error) { return s.x.Begin(s.p, s.now) })
 		},
 		"nor after a rate limit": func(s *story) {
 			s.sends().answers(rateLimited)
-			s.x.Description = "changed by a deploy"
+			s.x.TransferGroup, s.x.OrderHash = "changed by a deploy", with(s.x.Order, func(o *Order) { o.TransferGroup = "changed by a deploy" }).Hash()
 			s.forbids(ErrDrift, func() (Change, error) { return s.x.Begin(s.p, s.now) })
 		},
 		"only a closed generation earns the next one": func(s *story) {
@@ -376,7 +376,7 @@ func (s *story) stuck() *story {
 		func() (Change, error) { return s.x.SetAside("") },
 		func() (Change, error) { return s.x.Retry(person) },
 		func() (Change, error) { return s.x.Release(person) },
-		func() (Change, error) { return s.x.Reverse(id(9), 0, 0, person) },
+		func() (Change, error) { return s.x.Reverse(id(9), id(9).String(), 0, 0, person) },
 	} {
 		s.forbids(ErrIllegalMove, step)
 	}
@@ -471,7 +471,7 @@ func TestAChangeSharesNoMemoryWithWhatItCameFrom(t *testing.T) {
 	before := s.x
 	kept := append([]Reversal{}, before.Reversals...)
 	a, err := before.Begin(s.p, s.now)
-	b, err2 := before.Reverse(id(4), 300, 0, person)
+	b, err2 := before.Reverse(id(4), id(4).String(), 300, 0, person)
 	c, err3 := before.GiveUp("x", "y")
 	f, _, err4 := before.Found(id(2), "trr_1", "")
 	if err != nil || err2 != nil || err3 != nil || err4 != nil {
@@ -527,7 +527,7 @@ func TestAcceptance(t *testing.T) {
 	} {
 		o.NotBefore = tc.date
 		c := Accept(o, id(1), 3, dawn, By{})
-		if c.After.State != tc.want || c.After.Epoch != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
+		if c.After.State != tc.want || c.After.Epoch != 1 || c.After.Seen != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
 			t.Errorf("%s: %+v", name, c.After)
 		}
 	}
@@ -541,11 +541,13 @@ func TestAMessageIsChecked(t *testing.T) {
 	}{
 		"a retry":                           {good(MessageRetry), ""},
 		"a restart":                         {good(MessageRestart), ""},
-		"a reversal of all":                 {good(MessageReverse), ""},
+		"a reversal of all":                 {with(good(MessageReverse), func(m *Message) { m.Reference = "re-1" }), ""},
+		"a reversal without a name":         {good(MessageReverse), "reference"},
+		"a name of a retry":                 {with(good(MessageRetry), func(m *Message) { m.Reference = "re-1" }), "reference"},
 		"a type nobody knows":               {good("pay"), "type"},
 		"no reason":                         {Message{Type: MessageRetry}, "reason"},
 		"a reason with a control character": {Message{Type: MessageRetry, By: By{Reason: "a\x1b[2J"}}, "reason"},
-		"an amount below nothing":           {with(good(MessageReverse), func(m *Message) { m.Amount = -1 }), "amount"},
+		"an amount below nothing":           {with(good(MessageReverse), func(m *Message) { m.Amount, m.Reference = -1, "re-1" }), "amount"},
 		"an amount of a retry":              {with(good(MessageRetry), func(m *Message) { m.Amount = 1 }), "amount"},
 		"a hold until later":                {with(good(MessageHold), func(m *Message) { m.Until = dawn.Add(1) }), ""},
 		"a hold until now":                  {with(good(MessageHold), func(m *Message) { m.Until = dawn }), "until"},
@@ -567,4 +569,4 @@ func TestAMessageIsChecked(t *testing.T) {
 	}
 }
 
-func with(m Message, change func(*Message)) Message { change(&m); return m }
+func with[T any](m T, change func(*T)) T { change(&m); return m }

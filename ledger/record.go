@@ -80,9 +80,11 @@ type Message struct {
 	By       By     // Message is ID again
 	Override string // of a release: the source, or the ID, of the holds that it ends instead of the operators'
 	Amount   int64
-	Until    time.Time
-	Outcome  Outcome
-	StripeID string
+	// Reference names the reversal that is asked for, or is empty.
+	Reference string
+	Until     time.Time
+	Outcome   Outcome
+	StripeID  string
 }
 
 // Check reports every field that is wrong, or nil.
@@ -103,6 +105,12 @@ func (m Message) Check(now time.Time) error {
 		}
 	}
 	only("amount", m.Amount != 0, MessageReverse)
+	only("reference", m.Reference != "", MessageReverse)
+	if m.Type == MessageReverse && m.Reference == "" {
+		add("reference", "is required: a name of yours for this reversal, unique for its transfer, so that a repetition does not reverse again; or send an Idempotency-Key")
+	} else if err := CheckText(m.Reference, ReferenceMax); err != nil {
+		add("reference", err.Error())
+	}
 	only("until", !m.Until.IsZero(), MessageHold)
 	only("outcome", m.Outcome != "", MessageResolve)
 	only("override", m.Override != "", MessageRelease)

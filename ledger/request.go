@@ -28,6 +28,11 @@ const (
 	MetaOperation  = "settled_operation"
 	MetaGeneration = "settled_generation"
 	MetaEpoch      = "settled_epoch"
+	// These are there so that a row which the database lost is made again from the object alone.
+	MetaReference = "settled_reference"
+	MetaSeller    = "settled_seller"
+	MetaNotBefore = "settled_not_before"
+	MetaOrder     = "settled_order" // the order's hash
 	// MetaReserved is the prefix that callers' own metadata may not use.
 	MetaReserved = "settled_"
 )
@@ -36,7 +41,7 @@ const (
 // change and of the generation, so every resend under a key carries the same bytes.
 type Request struct {
 	Kind      Kind
-	Operation ID
+	Operation ID     // its name at Stripe
 	Key       string // Idempotency-Key
 
 	Amount            int64 // minor units
@@ -50,11 +55,11 @@ type Request struct {
 	Metadata map[string]string // the caller's and ours
 }
 
-// Key derives the idempotency key of an operation's generation. It is never drawn: after any
-// crash the same durable state yields the same key. Stripe allows 255 characters; this is
-// at most 90, and holds no personal data.
-func Key(operation ID, epoch, generation int) string {
-	return fmt.Sprintf("settled:%s:%d:%d", operation, epoch, generation)
+// Key derives the idempotency key of a generation from the operation's name. It is never drawn:
+// after any crash the same durable state yields the same key. Stripe allows 255 characters; this
+// is at most 90, and holds no personal data.
+func Key(name ID, epoch, generation int) string {
+	return fmt.Sprintf("settled:%s:%d:%d", name, epoch, generation)
 }
 
 // Hash names the request's content (SHA-256, hex). It is stored with the generation; a
@@ -94,6 +99,7 @@ type StripeTransfer struct {
 	Destination       string
 	SourceTransaction string
 	TransferGroup     string
+	Description       string
 	Created           time.Time
 	Metadata          map[string]string
 	Reversals         []StripeReversal // all of them, newest first
@@ -108,6 +114,6 @@ type StripeReversal struct {
 }
 
 // Names reports whether the object's metadata names the operation.
-func Names(metadata map[string]string, operation ID) bool {
-	return metadata[MetaOperation] == operation.String()
+func Names(metadata map[string]string, name ID) bool {
+	return name != (ID{}) && metadata[MetaOperation] == name.String()
 }

@@ -102,10 +102,11 @@ func TestARequestSaysWhatTheOrderSaid(t *testing.T) {
 	s := begin(t).sends()
 	op, _ := s.x.Current()
 	r := s.x.Request(op)
-	if r.Kind != CreateTransfer || r.Amount != 1000 || r.Currency != "eur" || r.Destination != "acct_1" || r.Key != Key(id(1), 0, 1) {
+	if r.Kind != CreateTransfer || r.Amount != 1000 || r.Currency != "eur" || r.Destination != "acct_1" || r.Key != Key(TransferName("", "inv-1"), 0, 1) {
 		t.Errorf("%+v", r)
 	}
-	want := map[string]string{"invoice": "7", MetaOperation: id(1).String(), MetaGeneration: "1", MetaEpoch: "0"}
+	want := map[string]string{"invoice": "7", MetaOperation: TransferName("", "inv-1").String(), MetaGeneration: "1", MetaEpoch: "0",
+		MetaReference: "inv-1", MetaSeller: "s-1", MetaOrder: order().Hash()}
 	if !maps.Equal(r.Metadata, want) {
 		t.Errorf("metadata %v, want %v", r.Metadata, want)
 	}
@@ -115,7 +116,7 @@ func TestARequestSaysWhatTheOrderSaid(t *testing.T) {
 	s.answers(paid).reverses(2, 300).sends()
 	op, _ = s.x.Current()
 	r = s.x.Request(op)
-	if r.Kind != MakeReversal || r.Amount != 300 || r.Transfer != "tr_1" || r.Destination != "" || r.TransferGroup != "" || r.Operation != id(2) {
+	if r.Kind != MakeReversal || r.Amount != 300 || r.Transfer != "tr_1" || r.Destination != "" || r.TransferGroup != "" || r.Operation != ReversalName(TransferName("", "inv-1"), id(2).String()) {
 		t.Errorf("%+v", r)
 	}
 	if _, copied := r.Metadata["invoice"]; copied {
@@ -129,8 +130,8 @@ func TestMetadataCannotTakeThePlaceOfOurs(t *testing.T) {
 	if o.Check() == nil {
 		t.Error("reserved keys are accepted")
 	}
-	x := Accept(o, id(1), 0, dawn, By{}).After
-	if r := x.Request(&x.Operation); r.Metadata[MetaOperation] != id(1).String() || r.Metadata[MetaGeneration] != "0" {
+	x := Accept(o, id(1), 0, dawn, By{}).After.Named("")
+	if r := x.Request(&x.Operation); r.Metadata[MetaOperation] != TransferName("", "inv-1").String() || r.Metadata[MetaGeneration] != "0" {
 		t.Errorf("the request names %v", r.Metadata)
 	}
 }
@@ -144,7 +145,7 @@ func TestTheGroupIsThePlatformsElseOursElseTheCharges(t *testing.T) {
 		"ours is made up when there is none":         {"", "", "settled:" + id(1).String()},
 		"a charge's group is inherited, so no other": {"", "ch_1", ""},
 	} {
-		x := Transfer{Operation: Operation{ID: id(1)}, Order: Order{TransferGroup: tc.group, SourceTransaction: tc.source}}
+		x := Transfer{Operation: Operation{Name: id(1)}, Order: Order{TransferGroup: tc.group, SourceTransaction: tc.source}}
 		if got := x.Group(); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

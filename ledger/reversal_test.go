@@ -21,7 +21,7 @@ func at(reversals ...StripeReversal) StripeTransfer {
 func outside(n string, amount int64) StripeReversal { return StripeReversal{ID: n, Amount: amount} }
 
 func ours(n string, amount int64, op ID) StripeReversal {
-	return StripeReversal{ID: n, Amount: amount, Metadata: map[string]string{MetaOperation: op.String()}}
+	return StripeReversal{ID: n, Amount: amount, Metadata: map[string]string{MetaOperation: ReversalName(TransferName("", "inv-1"), op.String()).String()}}
 }
 
 func (s *story) reads(x StripeTransfer) *story {
@@ -58,7 +58,7 @@ func TestReversals(t *testing.T) {
 			s.reverses(2, 300).sends().answers(made("trr_1")).is(PartiallyReversed).returned(300)
 			s.reverses(3, 200).sends().answers(made("trr_2")).is(PartiallyReversed).returned(500)
 			s.reverses(4, 0).sends().answers(made("trr_3")).is(Reversed).returned(1000)
-			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(5), 0, 0, person) })
+			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(5), id(5).String(), 0, 0, person) })
 		},
 		"two at a time are driven one after the other": func(s *story) {
 			s.reverses(2, 300).reverses(3, 700).sends().answers(made("trr_1")).is(ReversalPending).sends().answers(made("trr_2")).is(Reversed)
@@ -68,15 +68,15 @@ func TestReversals(t *testing.T) {
 			s.wrong(701)
 			s.wrong(-1)
 			s.reverses(3, 700)
-			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), 0, 0, person) })
-			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), 1, 0, person) })
+			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), id(4).String(), 0, 0, person) })
+			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), id(4).String(), 1, 0, person) })
 		},
 		"not more than remains when more came back outside than was asked for": func(s *story) {
 			s.reverses(2, 300).reverses(3, 700).sends().reads(at(outside("trr_x", 800)))
 			if s.x.Remaining() >= 0 {
 				s.Fatal("the story is about less than nothing")
 			}
-			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), 0, 0, person) })
+			s.forbids(ErrIllegalMove, func() (Change, error) { return s.x.Reverse(id(4), id(4).String(), 0, 0, person) })
 		},
 		"one given up leaves the transfer to a person": func(s *story) {
 			s.reverses(2, 300).sends().answers(refused).did(s.x.GiveUp("", "")).is(PermanentlyFailed).returned(0)
@@ -169,7 +169,7 @@ func TestReversals(t *testing.T) {
 
 func (s *story) wrong(amount int64) {
 	s.Helper()
-	_, err := s.x.Reverse(id(99), amount, 0, person)
+	_, err := s.x.Reverse(id(99), id(99).String(), amount, 0, person)
 	if wrong, ok := err.(FieldErrors); !ok || len(wrong) != 1 || wrong[0].Field != "amount" {
 		s.Errorf("reverse %d: %v, want a problem with the amount", amount, err)
 	}
@@ -179,7 +179,7 @@ func TestAReversalOfWholeUnitsIsWhole(t *testing.T) {
 	s := begin(t).sends().answers(paid)
 	s.x.Money = Money{100000, "isk"}
 	s.wrong(150)
-	if _, err := s.x.Reverse(id(2), 500, 0, person); err != nil {
+	if _, err := s.x.Reverse(id(2), id(2).String(), 500, 0, person); err != nil {
 		t.Error(err)
 	}
 }

@@ -64,6 +64,7 @@ const (
 	EventReverse      Event = "reverse"       // a reversal was asked for
 	EventRenewEpoch   Event = "renew_epoch"   // looked up after QUIET, because the database lost commits or a refusal was a puzzle: it goes on under new keys
 	EventAdopt        Event = "adopt"         // a reversal made outside was found and booked
+	EventRebuild      Event = "rebuild"       // the database had lost it; made again from what Stripe holds
 	EventMoot         Event = "moot"          // refused because all of the transfer came back by other hands
 	EventReversedAll  Event = "reversed_all"  // the last reversal ended; nothing remains
 	EventReversedPart Event = "reversed_part" // the last reversal ended; a part remains
@@ -75,7 +76,7 @@ var ErrIllegalMove = errors.New("illegal move")
 
 // moves lists every step a transfer may take; what is not here is illegal.
 var moves = map[State]map[Event]State{
-	"":                {EventAccept: Pending, EventHold: Held},
+	"":                {EventAccept: Pending, EventHold: Held, EventRebuild: Completed},
 	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held, EventLetGo: Held},
 	Pending:           {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending},

@@ -128,7 +128,7 @@ func (s *story) finds(op ID, stripeID string) *story {
 
 func (s *story) reverses(n uint64, amount int64) *story {
 	s.Helper()
-	return s.did(s.x.Reverse(id(n), amount, s.p.Epoch, person))
+	return s.did(s.x.Reverse(id(n), id(n).String(), amount, s.p.Epoch, person))
 }
 
 func (s *story) is(want State) *story {

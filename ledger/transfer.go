@@ -11,12 +11,12 @@ import (
 )
 
 // Operation is what happens exactly once: creating a transfer at Stripe, or making one
-// reversal. Its idempotency key is derived from ID, Epoch and Generation.
+// reversal. Its idempotency key is derived from Name, Epoch and Generation.
 type Operation struct {
 	ID           ID
 	State        State
 	Since        time.Time // when State was entered, by the database's clock
-	Epoch        int       // the ledger's epoch of the generation in use
+	Epoch        int       // of the keys in use
 	Generation   int       // of the idempotency key in use; 0: none was ever sent
 	RequestHash  string    // of the request that goes with the generation
 	FirstSentAt  time.Time // when the generation was first committed to, by the database's clock
@@ -24,12 +24,16 @@ type Operation struct {
 	StripeID     string    // tr_… or trr_…, once Stripe is known to hold it
 	ErrorCode    string    // of the last setback
 	ErrorMessage string
+	Name         ID        // at Stripe; zero until the first generation begins
+	Seen         int       // the ledger's epoch in which it was accepted, or last looked up at Stripe
+	ClearAt      time.Time // when Stripe was read, and did not hold it; known to the reader alone, and never stored
 }
 
 // Transfer is the aggregate: what the platform owes one seller, with its reversals.
 type Transfer struct {
 	Operation
 	Order
+	OrderHash      string     // of the order, as it was accepted
 	Version        int64      // guards every write; each change adds one
 	Holds          []Hold     // those that stand, at the transfer or at a reversal, in the order they began
 	HeldBy         HoldSource // of the hold that keeps the transfer itself longest; empty: none stands
@@ -43,6 +47,8 @@ type Transfer struct {
 // Reversal is a part, or all, of a transfer that must come back, for one cause.
 type Reversal struct {
 	Operation
+	Reference string // the platform's own name for it; unique for its transfer
+	OrderHash string // of what was asked for, as it was accepted
 	Amount    int64  // minor units, in the transfer's currency
 	Cause     string // why, in the words of who asked
 	External  bool   // made outside settled, and found by reading Stripe
@@ -127,7 +133,7 @@ func (c *Change) Stamp(at time.Time) {
 		}
 	}
 	c.stampHolds(at)
-	c.History.Chain = c.History.link(c.chain, c.Postings)
+	c.History.Chain = c.History.link(c.chain+c.After.ordered(&c.History), c.Postings)
 	c.After.Chain = c.History.Chain
 }
 
@@ -195,19 +201,26 @@ func (t *Transfer) Request(op *Operation) Request {
 		maps.Copy(meta, t.Metadata)
 	}
 	// Ours come last: nothing a platform writes may take the place of what evidence is found by.
-	meta[MetaOperation] = op.ID.String()
+	// Nothing here depends on the row's ID, nor on anything else that a repetition of the order
+	// would have otherwise: it must send the same bytes.
+	meta[MetaOperation] = op.Name.String()
 	meta[MetaGeneration] = strconv.Itoa(op.Generation)
 	meta[MetaEpoch] = strconv.Itoa(op.Epoch)
 	r := Request{
-		Operation: op.ID,
-		Key:       Key(op.ID, op.Epoch, op.Generation),
+		Operation: op.Name,
+		Key:       Key(op.Name, op.Epoch, op.Generation),
 		Currency:  t.Money.Currency,
 		Metadata:  meta,
 	}
 	if op.ID != t.ID {
 		i := slices.IndexFunc(t.Reversals, func(v Reversal) bool { return v.ID == op.ID })
+		meta[MetaReference], meta[MetaOrder] = t.Reversals[i].Reference, t.Reversals[i].OrderHash
 		r.Kind, r.Amount, r.Transfer = MakeReversal, t.Reversals[i].Amount, t.StripeID
 		return r
+	}
+	meta[MetaReference], meta[MetaSeller], meta[MetaOrder] = t.Reference, t.Seller, t.OrderHash
+	if !t.NotBefore.IsZero() {
+		meta[MetaNotBefore] = t.NotBefore.UTC().Format(time.RFC3339Nano)
 	}
 	r.Kind, r.Amount, r.Destination = CreateTransfer, t.Money.Amount, t.Destination
 	r.SourceTransaction, r.Description = t.SourceTransaction, t.Description
@@ -224,7 +237,7 @@ func (t *Transfer) Group() string {
 	if t.TransferGroup != "" || t.SourceTransaction != "" {
 		return t.TransferGroup
 	}
-	return groupPrefix + t.ID.String()
+	return groupPrefix + t.Name.String()
 }
 
 // next copies t for a change, so that no change shares memory that changes with the transfer

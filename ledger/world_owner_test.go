@@ -74,7 +74,7 @@ func (w *world) follow(o *owner) {
 	case Send:
 		c, err := o.x.Begin(w.p, w.now)
 		if w.trusting && errors.Is(err, ErrTooOld) {
-			c, err = o.x.Begin(Policy{Windows: w.p.Windows, Epoch: o.x.Epoch}, w.now)
+			c, err = o.x.Begin(Policy{Windows: w.p.Windows, Epoch: o.x.Seen}, w.now)
 		}
 		if err != nil && !errors.Is(err, ErrTooOld) {
 			w.fail("the plan asked for a send that is refused: %v", err)
@@ -122,7 +122,7 @@ func (w *world) look(x *Transfer) (found []thing) {
 func (w *world) conclude(o *owner) {
 	op, _ := o.x.Current()
 	for _, th := range o.seen {
-		if th.op == op.ID.String() {
+		if th.op == op.Name.String() {
 			c, changed, err := o.x.Found(op.ID, th.id, "listed")
 			if err != nil {
 				w.fail("what was found cannot be taken in: %v", err)

@@ -180,7 +180,7 @@ func (w *world) tell() {
 	}
 	th := all[w.chance(len(all), "event")]
 	op, _ := w.x.Current()
-	if op == nil || th.op != op.ID.String() {
+	if op == nil || th.op != op.Name.String() {
 		return
 	}
 	c, changed, err := w.x.Found(op.ID, th.id, "event")
@@ -211,7 +211,7 @@ func (w *world) tellAll() {
 	for range len(w.transfers) + len(w.reversals) {
 		for _, th := range append(w.transfers[:len(w.transfers):len(w.transfers)], w.reversals...) {
 			op, _ := w.x.Current()
-			if op != nil && th.op == op.ID.String() {
+			if op != nil && th.op == op.Name.String() {
 				if c, changed, err := w.x.Found(op.ID, th.id, "event"); changed {
 					w.commit(c, err)
 				} else if err != nil {

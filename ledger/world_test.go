@@ -117,10 +117,10 @@ func (w *world) commit(c Change, err error) bool {
 			w.fail("version %d: %s", c.After.Version, refused)
 		}
 	}
-	w.x, w.rows, w.before = c.After, append(w.rows[:len(w.rows):len(w.rows)], c.History), before
+	w.x, w.rows, w.before = c.After.Named(""), append(w.rows[:len(w.rows):len(w.rows)], c.History), before
 	if c.History.Event == EventSend {
 		op := c.Subject()
-		w.intents[Key(op.ID, op.Epoch, op.Generation)] = op.RequestHash
+		w.intents[Key(op.Name, op.Epoch, op.Generation)] = op.RequestHash
 	}
 	w.interesting[string(c.History.Event)]++
 	if c.History.Event == EventConfirm && !c.History.From.Open() {
@@ -192,7 +192,7 @@ func (w *world) check() {
 func (w *world) checkOne(op *Operation, amount int64, held []thing) {
 	var one *thing
 	for i := range held {
-		if held[i].op == op.ID.String() || op.StripeID != "" && held[i].id == op.StripeID {
+		if held[i].op == op.Name.String() || op.StripeID != "" && held[i].id == op.StripeID {
 			one = &held[i]
 		}
 	}
@@ -202,7 +202,7 @@ func (w *world) checkOne(op *Operation, amount int64, held []thing) {
 			w.fail("S2: the ledger says that %s is %s, and Stripe holds %+v", op.ID, op.StripeID, one)
 		}
 	case op.State.Open():
-	case op.Epoch < w.p.Epoch && (op.State == Pending || op.State == FailedState || op.State == Held):
+	case op.Seen < w.p.Epoch && (op.State == Pending || op.State == FailedState || op.State == Held):
 		// The database lost commits: it claims nothing before it was looked up.
 	case one != nil:
 		w.fail("S3: %s is %s, and Stripe holds %s", op.ID, op.State, one.id)
@@ -213,7 +213,7 @@ func (w *world) checkOne(op *Operation, amount int64, held []thing) {
 			}
 		}
 		for _, e := range w.late {
-			if e.r.Operation == op.ID {
+			if e.r.Operation == op.Name {
 				w.fail("S3: %s is %s, and an effect of it is to come", op.ID, op.State)
 			}
 		}
@@ -296,7 +296,7 @@ func (w *world) tick(d time.Duration) {
 // interfere is people: at the desk, and in Stripe's dashboard.
 func (w *world) interfere() {
 	op, _ := w.x.Current()
-	if op != nil && op.Epoch < w.p.Epoch {
+	if op != nil && op.Seen < w.p.Epoch {
 		return // nothing is decided by hand before it was looked up
 	}
 	by := By{Principal: "ops", Reason: "model"}
@@ -326,7 +326,7 @@ func (w *world) interfere() {
 			w.commit(w.x.Cancel(by))
 		}
 	case 7: // a person looks at Stripe, does not find it, and says so
-		if op == nil || slices.ContainsFunc(w.look(&w.x), func(th thing) bool { return th.op == op.ID.String() }) {
+		if op == nil || slices.ContainsFunc(w.look(&w.x), func(th thing) bool { return th.op == op.Name.String() }) {
 			return
 		}
 		if w.x.CheckResolve(w.p, w.now) == nil && !w.doubted(op) {
@@ -364,13 +364,13 @@ func (w *world) interfere() {
 // doubted reports an operation that Stripe may yet roll forward, or has just now, out of all
 // bounds, so that no list shows it yet; the model's person knows.
 func (w *world) doubted(op *Operation) bool {
-	return slices.ContainsFunc(w.late, func(e effect) bool { return e.r.Operation == op.ID }) ||
-		w.lateForEver && slices.ContainsFunc(slices.Concat(w.transfers, w.reversals), func(th thing) bool { return th.op == op.ID.String() })
+	return slices.ContainsFunc(w.late, func(e effect) bool { return e.r.Operation == op.Name }) ||
+		w.lateForEver && slices.ContainsFunc(slices.Concat(w.transfers, w.reversals), func(th thing) bool { return th.op == op.Name.String() })
 }
 
 func (w *world) reverse(amount int64) {
 	w.reversalNo++
-	w.commit(w.x.Reverse(id(uint64(100+w.reversalNo)), amount, w.p.Epoch, By{Principal: "ops", Reason: "model"}))
+	w.commit(w.x.Reverse(id(uint64(100+w.reversalNo)), id(uint64(100+w.reversalNo)).String(), amount, w.p.Epoch, By{Principal: "ops", Reason: "model"}))
 }
 
 // rollback has the database lose its newest commit. Every process that was connected to it

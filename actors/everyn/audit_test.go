@@ -36,7 +36,7 @@ func (l *life) sees(r *http.Request, body string) {
 	}
 	op, _ := records[0].Transfer.Current()
 	// Where two daemons own the transfer, the other may have settled it a moment ago.
-	if alone && (op == nil || op.State != ledger.Sending || op.OpenSends < 1 || ledger.Key(op.ID, op.Epoch, op.Generation) != key) {
+	if alone && (op == nil || op.State != ledger.Sending || op.OpenSends < 1 || ledger.Key(op.Name, op.Epoch, op.Generation) != key) {
 		l.Errorf("%s was sent, and the ledger does not know:\n%s", key, l.story())
 	}
 }

@@ -249,6 +249,9 @@ func (l *life) submit() {
 func (l *life) say(m ledger.Message) {
 	l.Helper()
 	m.ID, m.Transfer = uuid.Must(uuid.NewV7()), l.id
+	if m.Type == ledger.MessageReverse {
+		m.Reference = m.ID.String()
+	}
 	m.By = ledger.By{Message: m.ID, Principal: "finance", Reason: "a refund"}
 	ctx, cancel := context.WithTimeout(context.Background(), l.pace.patience)
 	defer cancel()
@@ -312,11 +315,11 @@ func (l *life) resolve(op *ledger.Operation, kind ledger.Kind) {
 	m := ledger.Message{ID: uuid.Must(uuid.NewV7()), Transfer: l.id, Type: ledger.MessageResolve, Outcome: ledger.OutcomeFailed}
 	m.By = ledger.By{Message: m.ID, Principal: "on call", Reason: "looked it up"}
 	for _, t := range l.sim.Truth().Transfers {
-		if kind == ledger.CreateTransfer && ledger.Names(t.Metadata, op.ID) {
+		if kind == ledger.CreateTransfer && ledger.Names(t.Metadata, op.Name) {
 			m.Outcome, m.StripeID = ledger.OutcomeCompleted, t.ID
 		}
 		for _, r := range t.Reversals {
-			if ledger.Names(r.Metadata, op.ID) {
+			if ledger.Names(r.Metadata, op.Name) {
 				m.Outcome, m.StripeID = ledger.OutcomeCompleted, r.ID
 			}
 		}

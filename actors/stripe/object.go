@@ -26,6 +26,7 @@ type object struct {
 	Destination       string            `json:"destination"`
 	SourceTransaction string            `json:"source_transaction"`
 	TransferGroup     string            `json:"transfer_group"`
+	Description       string            `json:"description"`
 	Reversals         *page             `json:"reversals"`
 	Transfer          string            `json:"transfer"` // a reversal's
 	Status            string            `json:"status"`   // a reversal's, in Stripe's private preview only
@@ -110,7 +111,7 @@ func (o *object) void() bool { return o.Status == statusFailed || o.Status == st
 func (o *object) evidence(reversals []*object) ledger.StripeTransfer {
 	t := ledger.StripeTransfer{
 		ID: o.ID, Amount: o.Amount, AmountReversed: o.AmountReversed, Currency: ledger.Currency(o.Currency),
-		Destination: o.Destination, SourceTransaction: o.SourceTransaction, TransferGroup: o.TransferGroup,
+		Destination: o.Destination, SourceTransaction: o.SourceTransaction, TransferGroup: o.TransferGroup, Description: o.Description,
 		Created: time.Unix(o.Created, 0).UTC(), Metadata: o.Metadata,
 	}
 	for _, r := range reversals {

@@ -29,24 +29,25 @@ func newAPI(base, token string) *api {
 
 type transferJSON struct {
 	ID        ledger.ID    `json:"id"`
+	Reference string       `json:"reference"`
 	Status    ledger.State `json:"status"`
 	Reversals []struct {
-		ID     ledger.ID    `json:"id"`
-		Status ledger.State `json:"status"`
+		Reference string       `json:"reference"`
+		Status    ledger.State `json:"status"`
 	} `json:"reversals"`
 }
 
-// parked returns the operation that waits for a person.
-func (t transferJSON) parked() (ledger.ID, bool) {
+// parked returns the reference of the reversal that waits for a person; empty: the transfer does.
+func (t transferJSON) parked() (reversal string, waits bool) {
 	if t.Status == ledger.Parked {
-		return t.ID, true
+		return "", true
 	}
 	for _, r := range t.Reversals {
 		if r.Status == ledger.Parked {
-			return r.ID, true
+			return r.Reference, true
 		}
 	}
-	return ledger.ID{}, false
+	return "", false
 }
 
 type orderJSON struct {

@@ -100,12 +100,12 @@ func (d *demo) operate(ctx context.Context) {
 				continue
 			}
 			for _, t := range parked {
-				operation, ok := t.parked()
+				reversal, ok := t.parked()
 				if !ok {
 					continue
 				}
 				m := message{Type: ledger.MessageResolve, Reason: "looked it up in the dashboard", Outcome: ledger.OutcomeFailed}
-				if id := heldAs(d.sim.Truth(), operation); id != "" {
+				if id := heldAs(d.sim.Truth(), t.Reference, reversal); id != "" {
 					m.Outcome, m.StripeID = ledger.OutcomeCompleted, id
 				}
 				// Too early, or the daemon is gone: another round will come.
@@ -116,14 +116,18 @@ func (d *demo) operate(ctx context.Context) {
 	})
 }
 
-// heldAs looks an operation up as a person would, in what the simulator holds.
-func heldAs(truth stripesim.Truth, operation ledger.ID) string {
+// heldAs looks a transfer up by its reference, or a reversal of it by its own, as a person would, in
+// what the simulator holds.
+func heldAs(truth stripesim.Truth, transfer, reversal string) string {
 	for _, t := range truth.Transfers {
-		if ledger.Names(t.Metadata, operation) {
+		if t.Metadata[ledger.MetaReference] != transfer {
+			continue
+		}
+		if reversal == "" {
 			return t.ID
 		}
 		for _, r := range t.Reversals {
-			if ledger.Names(r.Metadata, operation) {
+			if r.Metadata[ledger.MetaReference] == reversal {
 				return r.ID
 			}
 		}

@@ -115,7 +115,11 @@ func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 
 func heldTransfer(s *stand, id ledger.ID) string {
 	s.t.Helper()
-	held := heldAs(s.truth(), id)
+	x, err := s.api.get(context.Background(), id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	held := heldAs(s.truth(), x.Reference, "")
 	if held == "" {
 		s.t.Fatalf("Stripe does not hold %s", id)
 	}

@@ -204,7 +204,7 @@ func (s *stand) operate(ctx context.Context) {
 		}
 		var truth *stripesim.Truth
 		for _, t := range list {
-			operation, ok := t.parked()
+			reversal, ok := t.parked()
 			if !ok {
 				continue
 			}
@@ -213,7 +213,7 @@ func (s *stand) operate(ctx context.Context) {
 				truth = &now
 			}
 			m := message{Type: ledger.MessageResolve, Reason: "looked it up", Outcome: ledger.OutcomeFailed}
-			if id := heldAs(*truth, operation); id != "" {
+			if id := heldAs(*truth, t.Reference, reversal); id != "" {
 				m.Outcome, m.StripeID = ledger.OutcomeCompleted, id
 			}
 			_ = s.api.send(ctx, t.ID, "", m) // too early, or the daemon is gone: another round comes

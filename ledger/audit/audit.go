@@ -48,17 +48,18 @@ const (
 	Parked          Class = "parked"           // Stripe holds what is parked here: no difference to the auditor, for it is not known here
 	State           Class = "state"            // the row contradicts itself
 	Books           Class = "books"            // its postings do not add up to where its state says the money is
+	Order           Class = "order"            // it is not as it was ordered
 	History         Class = "history"          // its history does not lead to it
 	Unbalanced      Class = "unbalanced"       // an entry, or all of a currency, does not sum to zero
 )
 
 // Classes lists every class.
 var Classes = []Class{MissingAtStripe, MissingHere, Foreign, Unnamed, PaidTwice, Amount, Currency, Destination, Reversed, ReversalMissing,
-	ReversalTwice, ReversedOutside, FalseFailed, Parked, State, Books, History, Unbalanced}
+	ReversalTwice, ReversedOutside, FalseFailed, Parked, State, Books, Order, History, Unbalanced}
 
 // Drifts lists the classes of what the two sides say of each other. The rest are about the
 // ledger alone.
-var Drifts = Classes[:len(Classes)-4]
+var Drifts = Classes[:len(Classes)-5]
 
 // Difference is one thing that is not as it must be.
 type Difference struct {
@@ -110,6 +111,7 @@ const SampleMax = 10
 // Auditor compares. It is not safe for use by several goroutines.
 type Auditor struct {
 	held    map[ledger.ID][]object // transfers at Stripe that name an operation, until a row claims them
+	called  map[string]ledger.ID   // the names in held, by the reference that goes with them
 	foreign map[string]object      // those that name none, by their ID, until a row claims them
 	strict  bool                   // what is foreign is a difference
 	report  Report
@@ -117,7 +119,7 @@ type Auditor struct {
 
 // New returns an auditor that has seen nothing.
 func New() *Auditor {
-	return &Auditor{held: map[ledger.ID][]object{}, foreign: map[string]object{},
+	return &Auditor{held: map[ledger.ID][]object{}, called: map[string]ledger.ID{}, foreign: map[string]object{},
 		report: Report{Paid: map[ledger.Currency]int64{}, Returned: map[ledger.Currency]int64{}}}
 }
 
@@ -143,6 +145,9 @@ func (a *Auditor) Stripe(t ledger.StripeTransfer) {
 	}
 	a.count(object{}, o, false)
 	a.held[o.op] = append(all, o)
+	if o.reference != "" {
+		a.called[o.reference] = o.op
+	}
 }
 
 func (a *Auditor) count(before, o object, again bool) {
@@ -161,9 +166,14 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 	a.consistent(t)
 	a.books(r)
 	a.history(r)
+	a.ordered(t)
 
-	all := a.held[t.ID]
-	delete(a.held, t.ID)
+	name := t.Name
+	if name == (ledger.ID{}) { // nothing of it was ever sent, unless the database lost that
+		name = a.called[t.Reference]
+	}
+	all := a.held[name]
+	delete(a.held, name)
 	all = slices.DeleteFunc(all, func(o object) bool {
 		others := !o.of(t)
 		if others {

@@ -30,15 +30,22 @@ func id(n int) ledger.ID {
 	return x
 }
 
+// called is what an operation is called at Stripe.
+func called(op ledger.ID) ledger.ID { return ledger.TransferName("", op.String()) }
+
 func names(op ledger.ID) map[string]string {
-	return map[string]string{ledger.MetaOperation: op.String(), ledger.MetaGeneration: "1"}
+	return map[string]string{ledger.MetaOperation: called(op).String(), ledger.MetaGeneration: "1"}
 }
 
 // One row of each kind, and what Stripe holds for it. Books are written out by hand.
 func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.StripeTransfer) {
 	row := func(s ledger.State, stripeID string, books ledger.Books, reversals ...ledger.Reversal) ledger.AuditRow {
-		t := ledger.Transfer{Operation: ledger.Operation{ID: id(n), State: s, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
+		t := ledger.Transfer{Operation: ledger.Operation{ID: id(n), Name: called(id(n)), State: s, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
 			Order: ledger.Order{Destination: fmt.Sprintf("acct_%d", n%7), Money: ledger.Money{Amount: amount, Currency: []ledger.Currency{"eur", "usd", "jpy"}[n%3]}}}
+		t.OrderHash = t.Order.Hash()
+		for i := range t.Reversals {
+			t.Reversals[i].OrderHash = t.ReversalHash(&t.Reversals[i])
+		}
 		switch s {
 		case ledger.Sending, ledger.Unresolved, ledger.Parked:
 			t.OpenSends = 1
@@ -54,7 +61,7 @@ func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.Stri
 		return ledger.AuditRow{Transfer: t, Books: books, Versions: t.Version, LastStatus: s}
 	}
 	reversal := func(i int, s ledger.State, part int64) ledger.Reversal {
-		r := ledger.Reversal{Operation: ledger.Operation{ID: id(n*1000 + i), State: s}, Amount: part}
+		r := ledger.Reversal{Operation: ledger.Operation{ID: id(n*1000 + i), Name: called(id(n*1000 + i)), State: s}, Amount: part}
 		if s == ledger.Completed {
 			r.StripeID = fmt.Sprintf("trr_%d_%d", n, i)
 		}
@@ -252,6 +259,13 @@ var injections = map[string]injection{
 		}
 		return s != nil
 	}},
+	"another destination in the row": {Order, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
+		if s != nil {
+			return false
+		}
+		r.Transfer.Destination = "acct_thief"
+		return true
+	}},
 	"Stripe's destination": {Destination, func(_ *world, _ *ledger.AuditRow, s *ledger.StripeTransfer) bool {
 		if s != nil {
 			s.Destination = "acct_thief"
@@ -434,7 +448,7 @@ func TestEachDifferenceIsFoundAndNothingElse(t *testing.T) {
 					row := &w.rows[i]
 					var s *ledger.StripeTransfer
 					for j := range w.stripe {
-						if w.stripe[j].Metadata[ledger.MetaOperation] == row.Transfer.ID.String() {
+						if w.stripe[j].Metadata[ledger.MetaOperation] == row.Transfer.Name.String() {
 							s = &w.stripe[j]
 						}
 					}
@@ -557,7 +571,7 @@ func TestATransferInItsOwnGroupIsNoStrangerWithoutItsMetadata(t *testing.T) {
 		if e := Unsettled(row, w.stripe); (kind == "unresolved, there") != (len(e) == 1) {
 			t.Errorf("%s: evidence %v", kind, e)
 		}
-		if op, named := Named(*s); op != row.ID || !named {
+		if op, named := Named(*s); op != row.Name || !named {
 			t.Errorf("it names %s, %v", op, named)
 		}
 		s.Amount++ // somebody else's, in our group

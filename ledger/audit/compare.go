@@ -47,7 +47,7 @@ type Evidence struct {
 func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 	var all []Evidence
 	for _, s := range held {
-		if o := objectOf(s); unknown(t.State) && (o.named || o.grouped) && o.op == t.ID && o.of(t) {
+		if o := objectOf(s); unknown(t.State) && (o.named || o.grouped) && o.op == t.Name && o.of(t) {
 			all = append(all, Evidence{t.ID, t.State, s.ID, s.Amount})
 		}
 		if s.ID != t.StripeID {
@@ -56,7 +56,7 @@ func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 		for i := range t.Reversals {
 			r := &t.Reversals[i]
 			for _, k := range s.Reversals {
-				if unknown(r.State) && ledger.Names(k.Metadata, r.ID) {
+				if unknown(r.State) && ledger.Names(k.Metadata, r.Name) {
 					all = append(all, Evidence{r.ID, r.State, k.ID, k.Amount})
 				}
 			}
@@ -71,6 +71,7 @@ type object struct {
 	named       bool      // it carries our metadata
 	grouped     bool      // it does not, and stands in a group that is one operation's own
 	op          ledger.ID // which it names so; zero when it names none that can be read
+	reference   string    // of the platform's
 	amount      int64
 	reversed    int64
 	currency    unique.Handle[string]
@@ -91,6 +92,7 @@ func objectOf(t ledger.StripeTransfer) object {
 	if o.op, o.named = operation(t.Metadata); !o.named {
 		o.op, o.grouped = owner(t.TransferGroup)
 	}
+	o.reference = t.Metadata[ledger.MetaReference]
 	for _, r := range t.Reversals {
 		if slices.ContainsFunc(o.reversals, func(k reversal) bool { return k.id == r.ID }) {
 			continue
@@ -161,7 +163,7 @@ func compare(t *ledger.Transfer, all []object) []Difference {
 	switch {
 	case !o.named:
 		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe does not name it any more"))
-	case o.op != t.ID:
+	case o.op != t.Name:
 		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe names %s", o.op))
 	}
 	found = append(found, same(t, o)...)
@@ -205,7 +207,7 @@ func returned(t *ledger.Transfer, o object) (found []Difference) {
 		r := &t.Reversals[i]
 		count := 0
 		for j, k := range o.reversals {
-			if k.id != r.StripeID && (!k.named || k.op != r.ID) {
+			if k.id != r.StripeID && (!k.named || k.op != r.Name) {
 				continue
 			}
 			claimed[j] = true

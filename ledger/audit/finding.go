@@ -72,7 +72,7 @@ func Propose(d Difference, t *ledger.Transfer) Repair {
 	switch {
 	case d.Class == Parked:
 		return RepairResolve
-	case d.Class == ReversedOutside && op == nil && t.Unended() == nil:
+	case (d.Class == ReversedOutside || d.Class == MissingHere) && op == nil && t.Unended() == nil:
 		// While one of ours is being driven, what others made may stand for it: its own actor
 		// finds out. See [ledger.Transfer.Reconcile].
 		return RepairAdopt

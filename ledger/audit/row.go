@@ -211,3 +211,16 @@ func (a *Auditor) history(r ledger.AuditRow) {
 		a.differ(Unbalanced, t.ID, t.StripeID, "%d of its entries do not sum to zero", r.Unbalanced)
 	}
 }
+
+// ordered reports what is not as it was ordered.
+func (a *Auditor) ordered(t *ledger.Transfer) {
+	if t.OrderHash != t.Order.Hash() {
+		a.differ(Order, t.ID, t.StripeID, "the order in its row is not the one that was accepted")
+		return
+	}
+	for i := range t.Reversals {
+		if r := &t.Reversals[i]; !r.External && r.OrderHash != t.ReversalHash(r) {
+			a.differ(Order, t.ID, r.StripeID, "reversal %s in its row is not the one that was asked for", r.ID)
+		}
+	}
+}

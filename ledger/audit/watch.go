@@ -18,7 +18,7 @@ type Watch struct {
 	windows    ledger.Windows
 	rows       map[ledger.ID]*ledger.Transfer
 	intents    map[string]*intent // by idempotency key
-	effects    map[ledger.ID]int  // executions at Stripe, by operation
+	effects    map[ledger.ID]int  // executions at Stripe, by the operation's name
 	executions map[string]int     // and by key
 	acts       map[ledger.ID]int  // commits, by the message that they followed
 	holds      map[ledger.ID]known
@@ -40,6 +40,7 @@ func (v Violation) String() string {
 // intent is a generation that was committed to.
 type intent struct {
 	op     ledger.ID
+	name   ledger.ID // at Stripe
 	path   string
 	amount string
 	first  time.Time // when it was committed to
@@ -73,7 +74,7 @@ func (w *Watch) breaks(invariant int, op ledger.ID, format string, args ...any) 
 // follows lists what may come after a state, for the transfer before it was paid, and for a
 // reversal.
 var follows = map[ledger.State]string{
-	"":                   "pending held completed", // the last: a reversal that was found
+	"":                   "pending held completed partially_reversed reversed", // the last three: found, or made again
 	"held":               "held pending canceled completed",
 	"pending":            "pending held canceled permanently_failed sending completed",
 	"sending":            "completed failed unresolved pending canceled",
@@ -194,7 +195,7 @@ func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History,
 			w.breaks(7, to.ID, "%s closes generation %d with %d sends open", h.Event, from.Generation, from.OpenSends)
 		}
 	}
-	if gone(to.State) && w.effects[to.ID] > 0 {
+	if gone(to.State) && w.effects[to.Name] > 0 {
 		w.breaks(3, to.ID, "it is %s, and Stripe holds it", to.State)
 	}
 }
@@ -205,7 +206,7 @@ func gone(s ledger.State) bool {
 }
 
 func keyOf(op *ledger.Operation) string {
-	return fmt.Sprintf("settled:%s:%d:%d", op.ID, op.Epoch, op.Generation)
+	return fmt.Sprintf("settled:%s:%d:%d", op.Name, op.Epoch, op.Generation)
 }
 
 // begun notes a generation that was committed to: from now on it may be sent.
@@ -220,6 +221,7 @@ func (w *Watch) begun(t *ledger.Transfer, h *ledger.History, now time.Time) {
 			op, it.path, it.amount = &r.Operation, "/v1/transfers/"+t.StripeID+"/reversals", fmt.Sprint(r.Amount)
 		}
 	}
+	it.name = op.Name
 	if key := keyOf(op); w.intents[key] == nil {
 		w.intents[key] = it
 	}
@@ -261,7 +263,7 @@ func (w *Watch) says(it *intent, key, body string) {
 		w.breaks(5, it.op, "its request cannot be read: %v", err)
 		return
 	}
-	want := map[string]string{"amount": it.amount, "metadata[settled_operation]": it.op.String()}
+	want := map[string]string{"amount": it.amount, "metadata[settled_operation]": it.name.String()}
 	if t := w.rows[it.op]; t != nil && it.path == "/v1/transfers" {
 		want["destination"], want["currency"] = t.Destination, strings.ToLower(string(t.Money.Currency))
 	}
@@ -306,14 +308,14 @@ func (w *Watch) Effect(op ledger.ID, key string, reversal bool) {
 // Row returns the newest committed state of a transfer, or nil.
 func (w *Watch) Row(id ledger.ID) *ledger.Transfer { return w.rows[id] }
 
-// operations returns the operation of an ID, if it is known.
-func (w *Watch) operations(id ledger.ID) []*ledger.Operation {
-	if t := w.rows[id]; t != nil {
-		return []*ledger.Operation{&t.Operation}
-	}
+// operations returns the operation of a name, if it is known.
+func (w *Watch) operations(name ledger.ID) []*ledger.Operation {
 	for _, t := range w.rows {
+		if t.Name == name || t.Name == (ledger.ID{}) && ledger.TransferName("", t.Reference) == name { // a world has no account
+			return []*ledger.Operation{&t.Operation}
+		}
 		for i := range t.Reversals {
-			if t.Reversals[i].ID == id {
+			if t.Reversals[i].Name == name {
 				return []*ledger.Operation{&t.Reversals[i].Operation}
 			}
 		}

@@ -34,7 +34,7 @@ func tell(t *testing.T, spoil func(*telling)) []Violation {
 	order := ledger.Order{Reference: "r", Seller: "s", Destination: "acct_1", Money: ledger.Money{Amount: 1000, Currency: "eur"}}
 	y.commit(ledger.Accept(order, id(1), 1, y.now, ledger.By{}), nil)
 	y.make("tr_1", false)
-	y.commit(y.x.Reverse(id(2), 400, 1, ledger.By{Message: id(2), Principal: "ann"}))
+	y.commit(y.x.Reverse(id(2), id(2).String(), 400, 1, ledger.By{Message: id(2), Principal: "ann"}))
 	y.make("trr_1", true)
 	return y.w.Violations()
 }
@@ -61,12 +61,12 @@ func (y *telling) make(stripeID string, reversal bool) {
 	y.commit(y.x.Begin(y.policy, y.now))
 	op, _ := y.x.Current()
 	r := y.x.Request(op)
-	key := ledger.Key(op.ID, op.Epoch, op.Generation)
+	key := ledger.Key(op.Name, op.Epoch, op.Generation)
 	path := "/v1/transfers"
 	if reversal {
 		path += "/" + y.x.StripeID + "/reversals"
 	}
-	form := url.Values{"amount": {strconv.FormatInt(r.Amount, 10)}, "metadata[settled_operation]": {op.ID.String()}}
+	form := url.Values{"amount": {strconv.FormatInt(r.Amount, 10)}, "metadata[settled_operation]": {op.Name.String()}}
 	if !reversal {
 		form.Set("destination", "acct_1")
 		form.Set("currency", "eur")
@@ -77,7 +77,7 @@ func (y *telling) make(stripeID string, reversal bool) {
 	}
 	y.w.Sent(key, path, form.Encode(), sent)
 	y.w.Arrived(key, sent.Add(y.wire))
-	subject, again := op.ID, false
+	subject, again := op.Name, false
 	if y.effect != nil {
 		y.effect(&subject, &key, &again)
 	}
@@ -121,7 +121,7 @@ func TestAWatchFindsWhatBreaksAnInvariant(t *testing.T) {
 			y.effect = func(_ *ledger.ID, _ *string, again *bool) { n++; *again = n == 2 }
 		}},
 		"what is pending is made": {3, func(y *telling) {
-			y.effect = func(op *ledger.ID, _ *string, _ *bool) { *op = id(9) }
+			y.effect = func(op *ledger.ID, _ *string, _ *bool) { *op = ledger.TransferName("", "q") }
 			y.w.Committed(ledger.Accept(ledger.Order{Reference: "q", Destination: "acct_1", Money: ledger.Money{Amount: 1, Currency: "eur"}}, id(9), 1, y.now, ledger.By{}), y.now)
 		}},
 		"what was made has failed": {3, at(3, func(c *ledger.Change) { c.After.State = ledger.FailedState })},

@@ -158,7 +158,7 @@ func (w *world) operate() {
 				}
 			case op != nil && op.State == ledger.Parked:
 				body["type"], body["outcome"] = ledger.MessageResolve, ledger.OutcomeFailed
-				if id := w.heldAs(op.ID); id != "" {
+				if id := w.heldAs(op.Name); id != "" {
 					body["outcome"], body["stripe_id"] = ledger.OutcomeCompleted, id
 				}
 			default:

@@ -146,6 +146,22 @@ func (s *seam) ByReference(ctx context.Context, references []string) (r []ledger
 	return r, err
 }
 
+func (s *seam) ByName(ctx context.Context, names []ledger.ID) (r []ledger.Record, err error) {
+	err = s.n.at(ctx, "by_name "+about(names), func() (err error) { r, err = s.DB.ByName(ctx, names); return err })
+	return r, err
+}
+
+// Lost shows the watch what was made again.
+func (s *seam) Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error) {
+	err = s.n.at(ctx, "lost", func() (err error) {
+		if stored, raised, err = s.DB.Lost(ctx, created, skew, rebuilt); err == nil && stored {
+			s.n.w.committed([]ledger.Change{*rebuilt}, []bool{true})
+		}
+		return err
+	})
+	return stored, raised, err
+}
+
 func (s *seam) Unfinished(ctx context.Context, after ledger.ID, limit int) (r []ledger.Record, err error) {
 	err = s.n.at(ctx, "unfinished", func() (err error) { r, err = s.DB.Unfinished(ctx, after, limit); return err })
 	return r, err
@@ -355,7 +371,7 @@ func (w *world) lie(id string) []byte {
 		if t := w.watch.Row(o.id); t != nil && t.StripeID == "" {
 			return fmt.Appendf(nil, `{"id":%q,"object":"event","type":"transfer.created","api_version":%q,"livemode":false,"created":%d,`+
 				`"data":{"object":{"id":"tr_that_is_not","object":"transfer","amount":%d,"metadata":{%q:%q}}}}`,
-				id, stripesim.APIVersion, time.Now().Unix(), t.Money.Amount, ledger.MetaOperation, o.id)
+				id, stripesim.APIVersion, time.Now().Unix(), t.Money.Amount, ledger.MetaOperation, t.Named("").Name)
 		}
 	}
 	return nil
