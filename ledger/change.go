@@ -404,6 +404,15 @@ func (t Transfer) GiveUp(code, detail string) (Change, error) {
 	return c, err
 }
 
+// Tell records that a person was told for what a refused operation waits. Without this row what the platform has
+// to mend is not given up: see [Plan].
+func (t Transfer) Tell(detail string) (Change, error) {
+	op, _ := t.Current()
+	c, err := t.move(op, EventTell, By{}, nil)
+	c.History.Detail = detail
+	return c, err
+}
+
 // SetAside takes an operation out of the machine's hands after repeated bugs: parked when a
 // send is open (after [Transfer.Lost]), else given up.
 func (t Transfer) SetAside(reason string) (Change, error) {

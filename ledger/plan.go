@@ -8,17 +8,20 @@ import (
 // Digest is what an operation's history says about waiting: there is no retry counter and no
 // next-retry column, so it is folded from the rows each time an actor starts.
 type Digest struct {
-	Refusals   int       // answers that moved no money, since the last word of a person
-	Setbacks   int       // ends of attempts that were not a success, of any verdict, in a row
-	First      time.Time // of those setbacks
-	Last       time.Time // of those setbacks
-	LastAnswer Answer    // the last setback's answer
-	Doubtful   bool      // the generation saw a 5xx, or its key was used by another request: absence proves nothing
-	Spent      bool      // resending the key is of no use: it replays a 5xx, or refuses our bytes
-	Puzzle     int       // the generation whose refusal nobody understood; 0: none
-	Asked      bool      // a person wants that generation tried again
-	Read       time.Time // when Stripe was last read whole, and held nothing; not folded from rows
-	Untimed    bool      // the generation was first sent while the clocks disagreed: its FirstSentAt proves nothing
+	Refusals    int       // answers that moved no money, since the last word of a person; those that wait for a condition do not count
+	Setbacks    int       // ends of attempts that were not a success, of any verdict, in a row
+	First       time.Time // of those setbacks that waited for no condition
+	Last        time.Time // of those setbacks
+	LastAnswer  Answer    // the last setback's answer
+	Awaits      Reaction  // the condition that the last such refusal waits for; BackOff: there was none
+	AwaitsSince time.Time // the first refusal of that condition
+	Told        time.Time // when a person was told that it is the platform's to mend; zero: not yet
+	Doubtful    bool      // the generation saw a 5xx, or its key was used by another request: absence proves nothing
+	Spent       bool      // resending the key is of no use: it replays a 5xx, or refuses our bytes
+	Puzzle      int       // the generation whose refusal nobody understood; 0: none
+	Asked       bool      // a person wants that generation tried again
+	Read        time.Time // when Stripe was last read whole, and held nothing; not folded from rows
+	Untimed     bool      // the generation was first sent while the clocks disagreed: its FirstSentAt proves nothing
 }
 
 // Add folds one more row of the operation's history, in order.
@@ -42,19 +45,28 @@ func (d Digest) Add(h History) Digest {
 		return Digest{Puzzle: d.Puzzle, Asked: d.Puzzle != 0}
 	case EventAccept, EventReverse, EventRenewEpoch:
 		return Digest{}
+	case EventTell:
+		d.Told = h.At
+		return d
 	case EventRefuse, EventProveAbsent:
 		if d.Asked && h.Event == EventRefuse && a.Replayed {
 			return Digest{} // the puzzle is solved: it was Stripe's refusal, and the person's word stands
 		}
-		d.Refusals++
 		d.Doubtful, d.Spent, d.Untimed = false, false, false
 		d.Puzzle, d.Asked = 0, false
 		if a.Puzzling() {
 			d.Puzzle = h.Generation
 		}
+		if a.Reaction.Waits() {
+			return d.waits(h)
+		}
+		d.Refusals++
 	case EventNotExecuted:
 		if a.Puzzling() {
 			d.Puzzle, d.Asked = h.Generation, false
+		}
+		if a.Reaction.Waits() {
+			return d.waits(h)
 		}
 	case EventLose:
 		d.Doubtful = d.Doubtful || a.ServerError() || mismatch(a)
@@ -97,6 +109,7 @@ const (
 	NoteLost               // record that an interrupted send's outcome is unknown
 	Release                // the hold's time is over
 	GiveUp                 // record that the machine stops trying
+	Tell                   // tell a person that it waits for the platform, and record that
 )
 
 // Mover says whose move it is.
@@ -118,8 +131,9 @@ type Step struct {
 	Code    string    // a word for the reason
 	Why     string    // one sentence for people
 	Mover   Mover
-	Awaits  Reaction // the condition whose event may come before At
-	Decides bool     // a Look that, finding nothing, is proof of absence
+	Awaits  Reaction  // the condition that a Send waits for: it is made only by who is told to probe
+	Ends    time.Time // when such a wait ends by itself, to be told or given up; zero: never
+	Decides bool      // a Look that, finding nothing, is proof of absence
 }
 
 // Plan decides what comes next. It is the whole schedule: pure, and derived from nothing but
@@ -206,6 +220,8 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 	case !r.Enabled:
 		return Step{Action: Idle, Code: code, Mover: MoveOfPlatform,
 			Why: "Refused (" + last + "), and retries are off: somebody must retry or cancel it."}
+	case d.LastAnswer.Reaction.Waits():
+		return planWait(op, d, r, now)
 	case d.Refusals >= r.MaxAttempts:
 		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
 			Why: fmt.Sprintf("Refused %d times, the last time: %s", d.Refusals, last)}
@@ -214,20 +230,8 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 			Why: fmt.Sprintf("Tried since %s, the last time: %s", d.First.UTC().Format(time.RFC3339), last)}
 	}
 	wait := r.Backoff.Wait(d.Setbacks, Jitter(op.ID, d.Setbacks))
-	step := Step{Action: Send, Code: code, Mover: MoveOfSettled, Why: "Stripe turned it down (" + last + "); it is tried again."}
-	switch d.LastAnswer.Reaction {
-	case AwaitFunds:
-		step.Mover, step.Why = MoveOfPlatform, "The platform's balance at Stripe is too low; it is sent when that changes."
-	case AwaitSeller:
-		step.Mover, step.Why = MoveOfSeller, "The seller's account cannot take transfers yet; it is sent when that changes."
-	case AwaitSellerFunds:
-		step.Mover, step.Why = MoveOfSeller, "The seller's balance at Stripe is too low for the reversal; it is made when that changes."
-	}
-	if step.Awaits = d.LastAnswer.Reaction; step.Awaits != BackOff {
-		wait = r.Backoff.Max // the event is expected to come first; the timer is a net
-	}
-	step.At = d.Last.Add(max(wait, d.LastAnswer.RetryAfter))
-	return step
+	return Step{Action: Send, At: d.Last.Add(max(wait, d.LastAnswer.RetryAfter)), Code: code, Mover: MoveOfSettled,
+		Why: "Stripe turned it down (" + last + "); it is tried again."}
 }
 
 // planPuzzle plans what comes before an operation is tried again after a refusal that nobody

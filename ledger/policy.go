@@ -47,12 +47,15 @@ func (w Windows) Check() error {
 	return nil
 }
 
-// Retry bounds how often, and for how long, an operation that moved no money is tried again.
+// Retry bounds how often, and for how long, an operation that moved no money is tried again. Waiting for a
+// condition is bounded apart: it is no attempt.
 type Retry struct {
 	Enabled     bool // false: a refused operation waits for a person (for reversals: none is started)
 	MaxAttempts int  // refusals before the machine gives up
 	MaxAge      time.Duration
 	Backoff     Backoff
+	// ConditionMaxAge ends the wait for a condition, such as funds or a seller's capability; 0: nothing does.
+	ConditionMaxAge time.Duration
 }
 
 // UnresolvedPolicy says what follows when Stripe is read after QUIET and holds nothing.

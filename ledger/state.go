@@ -59,6 +59,7 @@ const (
 	EventProveAbsent  Event = "prove_absent"  // read after QUIET: Stripe does not hold it
 	EventPark         Event = "park"          // read after QUIET, and absence would prove nothing
 	EventGiveUp       Event = "give_up"       // attempts, age, or a bug: a person must act
+	EventTell         Event = "tell"          // a person was told that it waits for the platform
 	EventCancel       Event = "cancel"        // a person wants it never sent
 	EventRetry        Event = "retry"         // a person wants it tried again
 	EventReverse      Event = "reverse"       // a reversal was asked for
@@ -80,7 +81,7 @@ var moves = map[State]map[Event]State{
 	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held, EventLetGo: Held},
 	Pending:           {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending},
-	FailedState:       {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState},
+	FailedState:       {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventTell: FailedState},
 	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved},
 	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState},
 	Completed:         {EventReverse: ReversalPending},
@@ -99,7 +100,7 @@ var reversalMoves = map[State]map[Event]State{
 	"":                {EventReverse: Pending, EventAdopt: Completed},
 	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending, EventHold: Pending, EventLetGo: Pending, EventRelease: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled},
-	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: FailedState},
+	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: FailedState, EventTell: FailedState},
 	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled},
 	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled},
 	Completed:         {},

@@ -128,7 +128,7 @@ func TestVerdictsAndReactionsAreReadByName(t *testing.T) {
 			t.Errorf("%s reads as %s (%v)", v, got, err)
 		}
 	}
-	for _, r := range []Reaction{BackOff, AwaitFunds, AwaitSeller, AwaitSellerFunds, AskOperator, LookFirst} {
+	for _, r := range []Reaction{BackOff, AwaitFunds, AwaitSeller, AwaitSellerFunds, AskOperator, LookFirst, AwaitPlatform} {
 		if got, err := ParseReaction(r.String()); err != nil || got != r {
 			t.Errorf("%s reads as %s (%v)", r, got, err)
 		}

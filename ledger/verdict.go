@@ -43,11 +43,13 @@ const (
 	AwaitSellerFunds                 // the seller's balance is too low for a reversal: wait for its balance.available
 	AskOperator                      // nothing the machine may do changes the answer: a person must act
 	LookFirst                        // a hint that the effect exists already: read Stripe before closing anything
+	AwaitPlatform                    // about the key or the platform's account, not about this operation: wait until it is mended
 )
 
 var reactionNames = [...]string{
 	BackOff: "back_off", AwaitFunds: "await_funds", AwaitSeller: "await_seller",
 	AwaitSellerFunds: "await_seller_funds", AskOperator: "ask_operator", LookFirst: "look_first",
+	AwaitPlatform: "await_platform",
 }
 
 func (r Reaction) String() string { return reactionNames[r] }
@@ -73,6 +75,7 @@ const (
 	ScopeAccount               // every call of the account (429 rate_limit, global-…)
 	ScopeAuth                  // every call, until the key is mended (401)
 	ScopeDown                  // Stripe or the way to it seems down (5xx, dial errors, time-outs)
+	ScopePlatform              // every operation of its kind, until the key's permissions or the platform's account are mended
 )
 
 // Answer is one answer to one attempt, classified. Its rows are those of the table in
@@ -103,5 +106,5 @@ func (a Answer) ServerError() bool { return a.HTTPStatus >= 500 }
 // a lie. A replay of the stored answer is no puzzle.
 func (a Answer) Puzzling() bool {
 	refused := a.Verdict == Failed || a.Verdict == NotExecuted
-	return refused && a.Alert && !a.Replayed && (a.Reaction == AskOperator || a.Reaction == LookFirst)
+	return refused && a.Alert && !a.Replayed && (a.Reaction == AskOperator || a.Reaction == LookFirst || a.Scope == ScopePlatform)
 }
