@@ -44,8 +44,7 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 	if w.still() {
 		now, policy := t.now()
 		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.looked)
-		isDue := policy.Until(step, now) <= 0 || w.woken && step.Awaits != ledger.BackOff
-		if step.Action == ledger.Send && isDue && t.commitTo(c, policy, now) {
+		if step.Action == ledger.Send && t.isDue(step, policy, now) && t.commitTo(c, policy, now) {
 			return
 		}
 	}
@@ -185,6 +184,7 @@ func (t *transfer) weigh(c actor.Context, m answered) {
 			t.sys.alarm("answer", "operation", m.subject, "row", m.answer.Row, "code", m.answer.Code, "message", m.answer.Message)
 		}
 	}
+	awaited := t.awaited()
 	change, changed, err := x.Conclude(m.subject, m.epoch, m.gen, m.answer)
 	if errors.Is(err, ledger.ErrConflict) {
 		t.over(m)
@@ -208,10 +208,12 @@ func (t *transfer) weigh(c actor.Context, m answered) {
 			t.over(m)
 		case ch.History.Event == ledger.EventConfirm:
 			t.over(m)
+			t.learned(c, ch, awaited)
 			t.confirmed(ch, ch.History.From.Open() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
 		case m.answer.Row == rowBug:
 			panic(m.answer.Message)
 		default:
+			t.learned(c, ch, awaited)
 			t.crash(&Setback{Kind: kindOf(ch.History.Event), Row: m.answer.Row, Code: m.answer.Code})
 		}
 	})

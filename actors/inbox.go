@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -12,50 +13,18 @@ import (
 // inbox tells stored Stripe events to whom they concern. An event is a hint: its payload says
 // where to look and is never believed. An event is handled once what it hinted at was looked
 // at; what is not handled when the daemon dies is told again at the next start.
-type inbox struct {
-	sys     *System
-	awaited map[condition]*waiting
-	happens map[condition]time.Time // when its event last came
-}
-
-// waiting are the actors that wait for a condition, by name.
-type waiting struct {
-	who  map[string]*actor.PID
-	most int // look for those that have ended when there are more
-}
-
-const happensMost = 100_000 // conditions remembered
-
-// condition is what an actor waits for beside its timer.
-type condition struct {
-	reaction ledger.Reaction
-	account  string // empty: the platform's own
-}
-
-func conditionOf(r ledger.Reaction, destination string) condition {
-	if r == ledger.AwaitFunds {
-		return condition{reaction: r}
-	}
-	return condition{r, destination}
-}
+type inbox struct{ sys *System }
 
 // Messages to the inbox.
 type (
-	apply struct{ events []ledger.StripeEvent } // they are stored
-	await struct {                              // wake the actor when the condition may have come true
-		condition condition
-		who       *actor.PID
-		since     time.Time // the setback: what came after it may have come before this message
-	}
-	handled struct{ event string } // what the event hinted at was looked at
+	apply   struct{ events []ledger.StripeEvent } // they are stored
+	handled struct{ event string }                // what the event hinted at was looked at
 )
 
 func (i *inbox) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case apply:
 		i.apply(c, m.events)
-	case await:
-		i.await(c, m)
 	case handled:
 		if m.event != "" { // else the hint was the reconciler's
 			c.Send(i.sys.handler, m)
@@ -63,28 +32,7 @@ func (i *inbox) Receive(c actor.Context) {
 	}
 }
 
-func (i *inbox) await(c actor.Context, m await) {
-	if i.happens[m.condition].After(m.since) {
-		c.Send(m.who, wake{})
-		return
-	}
-	w := i.awaited[m.condition]
-	if w == nil {
-		w = &waiting{who: make(map[string]*actor.PID), most: 64}
-		i.awaited[m.condition] = w
-	}
-	w.who[m.who.Id] = m.who
-	if len(w.who) > w.most {
-		for name := range w.who {
-			if _, lives := c.ActorSystem().ProcessRegistry.GetLocal(name); !lives {
-				delete(w.who, name)
-			}
-		}
-		w.most = 2*len(w.who) + 64
-	}
-}
-
-// apply sorts events: conditions wake who waits for them; a transfer's events become hints to
+// apply sorts events: those about a condition may have one probe; a transfer's events become hints to
 // its actor, if its row says that they can matter.
 func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	hints := make(map[ledger.ID][]hint)
@@ -93,13 +41,14 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	for _, e := range events {
 		switch e.Type {
 		case "balance.available":
-			if e.Account == "" {
-				i.wake(c, condition{reaction: ledger.AwaitFunds})
-			} else {
-				i.wake(c, condition{ledger.AwaitSellerFunds, e.Account})
+			about := heardOf{reaction: ledger.AwaitFunds, account: e.Account}
+			if e.Account != "" {
+				about.reaction = ledger.AwaitSellerFunds
 			}
+			about.currencies, about.said = currenciesOf(e.Payload)
+			c.Send(i.sys.conditions, about)
 		case "account.updated", "capability.updated":
-			i.wake(c, condition{ledger.AwaitSeller, e.Account})
+			c.Send(i.sys.conditions, heardOf{reaction: ledger.AwaitSeller, account: e.Account})
 		case "transfer.created", "transfer.reversed", "transfer.updated":
 			name, reference, reversed, ok := operationOf(e.Payload)
 			if ok {
@@ -162,20 +111,6 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 	}
 }
 
-func (i *inbox) wake(c actor.Context, what condition) {
-	if len(i.happens) >= happensMost {
-		clear(i.happens) // a wake that is missed costs a longer wait, no more
-	}
-	i.happens[what] = time.Now()
-	if w := i.awaited[what]; w != nil {
-		for _, who := range w.who {
-			c.Send(who, wake{})
-		}
-		delete(i.awaited, what)
-	}
-	i.sys.metrics.events.WithLabelValues("woke").Inc()
-}
-
 // asked is how much of a transfer came back, or was asked to, in minor units.
 func asked(t *ledger.Transfer) (sum int64) {
 	for i := range t.Reversals {
@@ -184,6 +119,30 @@ func asked(t *ledger.Transfer) (sum int64) {
 		}
 	}
 	return sum
+}
+
+// currenciesOf returns the currencies in which a balance's event speaks of money; false when it does not say. An event
+// lists every currency of the account: one in which there is nothing is none that it brings news of.
+func currenciesOf(payload []byte) (list []ledger.Currency, said bool) {
+	var e struct {
+		Data struct {
+			Object struct {
+				Available []struct {
+					Amount   int64  `json:"amount"`
+					Currency string `json:"currency"`
+				} `json:"available"`
+			} `json:"object"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(payload, &e) != nil || len(e.Data.Object.Available) == 0 {
+		return nil, false
+	}
+	for _, a := range e.Data.Object.Available {
+		if currency, err := ledger.ParseCurrency(a.Currency); err == nil && a.Amount > 0 && !slices.Contains(list, currency) {
+			list = append(list, currency)
+		}
+	}
+	return list, true
 }
 
 // operationOf returns the operation that an event's object names in its metadata, the platform's

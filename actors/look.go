@@ -299,7 +299,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 		sys, was, at := t.sys, *op, createdAt(found, stripeID)
 		go sys.unsent(&was, at, stripeID)
 	}
-	before := t.w.record.Transfer.State
+	before, awaited := t.w.record.Transfer.State, t.awaited()
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
 		if errors.Is(err, errStale) && l.order == nil {
 			t.w.later = append(l.purpose(), t.w.later...)
@@ -307,6 +307,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 		}
 		if err == nil {
 			t.leave()
+			t.learned(c, ch, awaited)
 			t.confirmed(ch, expected)
 			t.applied(c, l)
 		}

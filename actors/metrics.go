@@ -14,6 +14,7 @@ type metrics struct {
 	batch         prometheus.Histogram
 	commitSeconds prometheus.Histogram
 	writerDepth   prometheus.Gauge
+	asleep        *prometheus.GaugeVec
 	gateOut       prometheus.Gauge
 	gateWaiting   *prometheus.GaugeVec
 	gateBraked    prometheus.Gauge
@@ -57,6 +58,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		batch:         histogram("writer_batch_size", "Changes in one commit.", prometheus.ExponentialBuckets(1, 2, 11)).WithLabelValues().(prometheus.Histogram),
 		commitSeconds: histogram("writer_commit_seconds", "Time that a commit took.", seconds).WithLabelValues().(prometheus.Histogram),
 		writerDepth:   gauge("writer_queue", "Commits that wait for the writer.").WithLabelValues(),
+		asleep:        gauge("condition_waiting", "Refused operations that wait for a condition, without the one that probes.", "condition"),
 		gateOut:       gauge("gate_permits", "Calls to Stripe under way.").WithLabelValues(),
 		gateWaiting:   gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
 		gateBraked:    gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),

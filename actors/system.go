@@ -93,9 +93,9 @@ type System struct {
 	metrics *metrics
 	actors  *actor.ActorSystem
 
-	root, writer, apart, reader, gate, inbox, keeper, handler, reconciler *actor.PID
-	shards                                                                [shardCount]*actor.PID
-	transferProps                                                         *actor.Props
+	root, writer, apart, reader, gate, inbox, conditions, keeper, handler, reconciler *actor.PID
+	shards                                                                            [shardCount]*actor.PID
+	transferProps                                                                     *actor.Props
 
 	notices      notices
 	clocks       *clocks
@@ -232,9 +232,8 @@ func (r *trunk) Receive(c actor.Context) {
 	s.keeper = name("keeper", func() actor.Actor { return &group[store]{most: storeMost, work: s.keep, tell: s.tell} })
 	s.handler = name("handler", func() actor.Actor { return &group[handled]{most: 1000, work: s.mark, tell: s.tell} })
 	s.gate = name("gate", func() actor.Actor { return newGate(s) })
-	s.inbox = name("inbox", func() actor.Actor {
-		return &inbox{sys: s, awaited: make(map[condition]*waiting), happens: make(map[condition]time.Time)}
-	})
+	s.conditions = name("conditions", func() actor.Actor { return newConditions(s) })
+	s.inbox = name("inbox", func() actor.Actor { return &inbox{s} })
 	s.reconciler = name("reconciler", func() actor.Actor { return &reconciler{sys: s, owner: s.conf.NewID()} })
 	name("transfers", func() actor.Actor { return &branch{s, r.up} })
 }

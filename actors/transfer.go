@@ -22,6 +22,7 @@ type transfer struct {
 	listing *listing  // a list that was not read to its end
 	resting bool      // nothing is to be done; the shard was told
 	entered bool      // counted as having a send of uncertain end: see System.enter
+	probe   uint64    // the probe that is its own to make of the condition it waits for; 0: it sleeps, or waits for none
 	w       *work     // nil while it waits
 }
 
@@ -41,7 +42,6 @@ type work struct {
 	look       *look   // asked for, or under way
 	later      []any   // wait for the ledger to be known and still
 	after      []any   // wait for the look or the call to end
-	woken      bool    // a condition it waited for came true
 	aside      string  // a bug's text: the transfer is to be set aside
 }
 
@@ -50,7 +50,6 @@ type work struct {
 type (
 	recall    struct{}             // read the ledger
 	due       struct{ inc uint64 } // the wait is over
-	wake      struct{}             // a condition it waited for may have come true
 	known     struct{ loaded }     // spawned with its record in hand
 	loadedFor struct {
 		inc uint64
@@ -93,10 +92,11 @@ func (t *transfer) Receive(c actor.Context) {
 		if m.inc == t.inc && t.w == nil {
 			t.recall(c)
 		}
-	case wake:
-		if t.w == nil && !t.resting {
-			t.recall(c)
-			t.w.woken = true
+	case beginProbe:
+		t.beginProbe(c, m)
+	case stillProbing:
+		if m.no != t.probe {
+			c.Send(t.sys.conditions, probed{m.no, probeInVain})
 		}
 	case permit:
 		t.permitted(c, m)
@@ -135,6 +135,7 @@ func (t *transfer) Receive(c actor.Context) {
 	case *actor.Stopping, *actor.Restarting: // must neither panic nor block: the tree would hang
 		t.disarm()
 		t.leave()
+		t.endProbe(c, probeInVain)
 		t.handOn(c, m)
 	}
 }
@@ -282,22 +283,26 @@ func (t *transfer) proceed(c actor.Context) {
 	if t.sys.closing.Load() && step.Action != ledger.Rest {
 		return // what is unfinished stays as the ledger has it
 	}
+	if step.Awaits == ledger.BackOff {
+		t.endProbe(c, probeYielded)
+	}
 	wait := policy.Until(step, now)
-	isDue := wait <= 0 || w.woken && step.Awaits != ledger.BackOff
 	switch {
 	case step.Action == ledger.Rest:
 		t.rest(c)
 	case step.Action == ledger.Idle:
-		t.wait(c, step, t.idlePause())
+		t.wait(c, t.idlePause())
 		t.until = time.Time{} // nothing is to happen then
 	case step.Action == ledger.NoteLost:
 		change, err := x.Lost("the process that sent it ended before the answer was recorded")
 		t.commit(c, change, err, t.crashAfter(&Setback{Kind: Lost, Code: "interrupted"}))
-	case !isDue:
+	case !t.isDue(step, policy, now) && t.sleeps(step):
+		t.sleep(c, step, policy, now)
+	case !t.isDue(step, policy, now):
 		if policy.Clocks.Trouble != "" { // the clock that it waits for may be the wrong one
 			wait = min(wait, policy.Windows.Skew)
 		}
-		t.wait(c, step, wait)
+		t.wait(c, wait)
 	case step.Action == ledger.Send:
 		_, kind := x.Current()
 		t.ask(c, endpointOf(kind))
@@ -306,6 +311,10 @@ func (t *transfer) proceed(c actor.Context) {
 		t.ask(c, reads)
 	case step.Action == ledger.Release:
 		change, err := x.Lapse(now.Add(-policy.Clocks.Behind))
+		t.commit(c, change, err, nil)
+	case step.Action == ledger.Tell:
+		t.sys.alarm("waits_for_platform", "operation", t.id, "code", step.Code, "why", step.Why)
+		change, err := x.Tell(step.Why)
 		t.commit(c, change, err, nil)
 	case step.Action == ledger.GiveUp:
 		if step.Code == ledger.CodeAltered {
@@ -329,13 +338,8 @@ func (t *transfer) idlePause() time.Duration {
 const waitLeast = time.Millisecond
 
 // wait arms the timer, and forgets all that the ledger knows as well.
-func (t *transfer) wait(c actor.Context, step ledger.Step, d time.Duration) {
-	w := t.w
-	if step.Awaits != ledger.BackOff {
-		since := w.at.Add(w.record.Digest.Last.Sub(w.record.ReadAt))
-		c.Send(t.sys.inbox, await{conditionOf(step.Awaits, w.record.Transfer.Destination), c.Self(), since})
-	}
-	if end := w.record.Transfer.NextHoldEnd(); !end.IsZero() {
+func (t *transfer) wait(c actor.Context, d time.Duration) {
+	if end := t.w.record.Transfer.NextHoldEnd(); !end.IsZero() {
 		// A hold ends at its own time, by every clock, whatever else is waited for.
 		now, policy := t.now()
 		d = min(d, policy.Until(ledger.Step{Action: ledger.Release, At: end}, now))

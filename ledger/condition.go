@@ -52,8 +52,9 @@ func (d Digest) waits(h History) Digest {
 // noticeShare is the part of a condition's age that the platform has left once it was told.
 const noticeShare = 10
 
-// planWait plans an operation whose last refusal waits for a condition.
-func planWait(op *Operation, d Digest, r Retry, now time.Time) Step {
+// planWait plans an operation whose last refusal waits for a condition. now is by the clock that is behind: nothing is
+// given up because one ran ahead.
+func planWait(op *Operation, d Digest, p Policy, r Retry, now time.Time) Step {
 	last := orElse(op.ErrorMessage, "no reason was given.")
 	step := Step{Action: Send, Code: orElse(op.ErrorCode, "failed"), At: d.Last.Add(r.Backoff.Max), Awaits: d.Awaits}
 	switch d.Awaits {
@@ -71,7 +72,7 @@ func planWait(op *Operation, d Digest, r Retry, now time.Time) Step {
 		step.Why = "Stripe refuses the platform's key or account (" + last + "); it goes on by itself once that is mended at Stripe."
 		return step
 	}
-	if r.ConditionMaxAge <= 0 {
+	if r.ConditionMaxAge <= 0 || p.Clocks.Trouble != "" {
 		return step
 	}
 	since := d.AwaitsSince.UTC().Format(time.RFC3339)

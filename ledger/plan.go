@@ -221,7 +221,7 @@ func planSend(op *Operation, kind Kind, d Digest, p Policy, r Retry, now, looked
 		return Step{Action: Idle, Code: code, Mover: MoveOfPlatform,
 			Why: "Refused (" + last + "), and retries are off: somebody must retry or cancel it."}
 	case d.LastAnswer.Reaction.Waits():
-		return planWait(op, d, r, now)
+		return planWait(op, d, p, r, p.earliest(now))
 	case d.Refusals >= r.MaxAttempts:
 		return Step{Action: GiveUp, At: now, Code: code, Mover: MoveOfPlatform,
 			Why: fmt.Sprintf("Refused %d times, the last time: %s", d.Refusals, last)}
