@@ -136,7 +136,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 	x := &t.w.record.Transfer
 	r := x.Request(op)
 	e := endpointOf(r.Kind)
-	sys, id := t.sys, t.id
+	sys, id, seller := t.sys, t.id, x.Destination
 	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
 	go func() {
 		began := time.Now()
@@ -145,8 +145,8 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 				sys.bug("call", bug)
 				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
 			}
-			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone // never sent, or given up by us
-			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, after: m.answer.RetryAfter, unused: mute})
+			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone || m.answer.Replayed // never sent, given up by us, or of another time
+			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, after: m.answer.RetryAfter, unused: mute, said: m.answer.Message})
 			sys.tell(sys.shard(id), deliver{id, m})
 		}()
 		if sys.closing.Load() {
@@ -157,7 +157,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: ledger.CodeClocks, Message: err.Error()}
 			return
 		}
-		m.answer = sys.conf.Stripe.Send(sys.calls, r, fresh.check)
+		m.answer = sys.refusals.weigh(r.Kind, seller, sys.conf.Stripe.Send(sys.calls, r, fresh.check))
 		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
 	}()
 }

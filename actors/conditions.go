@@ -28,8 +28,8 @@ type conditions struct {
 	of       map[ledger.Condition]*waiting
 	sleeping map[string]*sleeper                // by the actor's name: it waits for one condition at a time
 	probing  map[uint64]ledger.Condition        // by the probe's number
-	heard    map[ledger.Condition]time.Time     // when an event last spoke of it
-	no       uint64                             // of the newest probe
+	heard    map[ledger.Condition]news          // when an event last spoke of it
+	no       uint64                             // of the newest probe or event
 	count    map[ledger.Reaction]int            // of sleepers, for the metric
 	told     map[ledger.Condition]time.Time     // when somebody was last told
 	retry    func(ledger.Reaction) ledger.Retry // whose backoff is the net
@@ -42,7 +42,7 @@ type waiting struct {
 	born     time.Time // when the first was heard of
 	touched  time.Time // when somebody last came or a probe ended
 	refused  time.Time // the newest refusal
-	answered time.Time // when the newest probe began that was refused: it answers every event before
+	answered uint64    // the newest probe that was refused: it answers every event before
 	open     bool      // the last probe passed: the next may go
 	passed   int       // probes in a row
 	failed   int       // probes in a row that were refused, or came to nothing
@@ -57,6 +57,12 @@ type probe struct {
 	no    uint64
 	who   *actor.PID
 	began time.Time
+}
+
+// news is an event; it and the probes are numbered in the order in which they came.
+type news struct {
+	no uint64
+	at time.Time
 }
 
 const (
@@ -118,7 +124,7 @@ const (
 func newConditions(s *System) *conditions {
 	p := s.conf.Policy
 	return &conditions{sys: s, of: make(map[ledger.Condition]*waiting), sleeping: make(map[string]*sleeper), probing: make(map[uint64]ledger.Condition),
-		heard: make(map[ledger.Condition]time.Time), count: make(map[ledger.Reaction]int), told: make(map[ledger.Condition]time.Time),
+		heard: make(map[ledger.Condition]news), count: make(map[ledger.Reaction]int), told: make(map[ledger.Condition]time.Time),
 		retry: func(r ledger.Reaction) ledger.Retry {
 			if r == ledger.AwaitSellerFunds {
 				return p.Reversals
@@ -193,8 +199,10 @@ func (s *conditions) hear(c actor.Context, m heardOf) {
 	if len(s.heard) >= heardMost {
 		clear(s.heard) // a probe that is missed costs a longer wait, no more
 	}
+	s.no++
+	said := news{s.no, time.Now()}
 	about := func(x ledger.Condition) {
-		s.heard[x] = time.Now()
+		s.heard[x] = said
 		if w := s.of[x]; w != nil {
 			s.next(c, x, w)
 		}
@@ -238,8 +246,8 @@ func (s *conditions) ended(c actor.Context, m probed) {
 		w.open, w.passed, w.failed, w.again = true, w.passed+1, 0, false
 	case probeRefused:
 		w.open, w.passed, w.failed, w.again, w.refused = false, 0, w.failed+1, false, now
-		w.answered = latest(w.answered, p.began)
-		s.tell(x, w)
+		w.answered = max(w.answered, p.no)
+		s.warn(x, w)
 	case probeInVain:
 		w.again, w.failed = true, w.failed+1
 		w.later = now.Add(s.spacing(x, w))
@@ -247,8 +255,8 @@ func (s *conditions) ended(c actor.Context, m probed) {
 	s.next(c, x, w)
 }
 
-// tell raises the alarm for what the platform has to mend: nothing else will.
-func (s *conditions) tell(x ledger.Condition, w *waiting) {
+// warn raises the alarm for what the platform has to mend: nothing else will.
+func (s *conditions) warn(x ledger.Condition, w *waiting) {
 	if x.Reaction != ledger.AwaitFunds || time.Since(s.told[x]) < tellEach {
 		return
 	}
@@ -289,8 +297,8 @@ func (s *conditions) next(c actor.Context, x ledger.Condition, w *waiting) {
 	room := min(1+w.passed/widenEach, widestProbes)
 	due := s.due(x, w)
 	for len(w.probes) < room && !due.After(now) {
-		m, any := s.wake(w)
-		if !any {
+		m, ok := s.wake(w)
+		if !ok {
 			break
 		}
 		if !alive(c, m.who) {
@@ -318,13 +326,13 @@ func (s *conditions) next(c actor.Context, x ledger.Condition, w *waiting) {
 // due is when the next probe may begin.
 func (s *conditions) due(x ledger.Condition, w *waiting) time.Time {
 	h := s.heard[x]
-	if x.Currency != "" { // an event may not say which
-		h = latest(h, s.heard[ledger.Condition{Reaction: x.Reaction, Account: x.Account}])
+	if wide := s.heard[ledger.Condition{Reaction: x.Reaction, Account: x.Account}]; wide.no > h.no { // an event may not say which
+		h = wide
 	}
 	switch {
 	case w.open:
 		return w.later
-	case h.After(w.refused.Add(-answerLag)) && !h.Before(w.answered):
+	case h.no > w.answered && h.at.After(w.refused.Add(-answerLag)):
 		return latest(w.refused.Add(s.spacing(x, w)), w.later)
 	case w.again:
 		return w.later
@@ -364,7 +372,7 @@ func (w *waiting) disarm() {
 }
 
 // wake takes the most urgent sleeper.
-func (s *conditions) wake(w *waiting) (m await, any bool) {
+func (s *conditions) wake(w *waiting) (m await, ok bool) {
 	for w.asleep.Len() > 0 {
 		x := heap.Pop(&w.asleep).(*sleeper)
 		if !x.gone {

@@ -40,6 +40,7 @@ type release struct {
 	endpoint endpoint
 	scope    ledger.Scope
 	after    time.Duration // Retry-After: how long the scope is to be left alone
+	said     string        // Stripe's words, when they are about the platform
 	unused   bool          // no call was made, or none that Stripe had a say in: it taught nothing
 }
 
@@ -140,7 +141,10 @@ type gate struct {
 	failures int  // in a row
 	probing  bool // breaker or auth was closed, and no answer has shown it mended
 
+	still [endpoints]standstill // see platform.go
+
 	out     map[uint64]time.Time // permits that are out, since when
+	outOf   map[uint64]endpoint  // and of what
 	no      uint64
 	tell    func(to *actor.PID, message any)
 	outage  func() bool // the ledger cannot be written: permits are out for good reason
@@ -158,7 +162,7 @@ type gate struct {
 
 func newGate(s *System) *gate {
 	g := &gate{log: s.log, metrics: s.metrics, limits: s.conf.Limits, all: newPace(s.conf.Limits.Rate), barred: s.conf.Verify != nil, out: make(map[uint64]time.Time), tell: s.tell,
-		sys: s, outage: func() bool { return s.outage.Load() != nil }}
+		outOf: make(map[uint64]endpoint), sys: s, outage: func() bool { return s.outage.Load() != nil }}
 	for e := range g.paces {
 		g.paces[e] = newPace(s.conf.Limits.EndpointRate)
 	}
@@ -168,6 +172,11 @@ func newGate(s *System) *gate {
 
 func (g *gate) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
+	case *actor.Started:
+		for e := range endpoints { // of an incarnation before
+			g.sys.Withdraw(standstillCode(e))
+		}
+		return
 	case ask:
 		g.queues[m.endpoint].push(m)
 	case release:
@@ -253,7 +262,7 @@ func (g *gate) grant(c actor.Context) {
 		g.all.take(now)
 		g.paces[e].take(now)
 		g.no++
-		g.out[g.no] = now
+		g.out[g.no], g.outOf[g.no] = now, e
 		c.Send(a.from, permit{inc: a.inc, no: g.no})
 	}
 }
@@ -262,17 +271,17 @@ func (g *gate) grant(c actor.Context) {
 func (g *gate) choose() (best endpoint, at time.Time, any bool) {
 	global := latest(latest(g.all.next(), g.coolall.until), latest(g.breaker.until, g.auth.until))
 	for e := range endpoints {
-		if g.queues[e].n == 0 || g.halted(e) {
+		if g.queues[e].n == 0 || g.halted(e) || g.probed(e) {
 			continue
 		}
-		t := latest(latest(g.paces[e].next(), g.cool[e].until), global)
+		t := latest(latest(latest(g.paces[e].next(), g.cool[e].until), g.still[e].until), global)
 		if !any || t.Before(at) {
 			best, at, any = e, t, true
 		}
 	}
 	if now := time.Now(); any && !at.After(now) {
 		for e := range endpoints { // of those that may go now, the most urgent
-			if g.queues[e].n > 0 && !g.halted(e) && !latest(g.paces[e].next(), g.cool[e].until).After(now) {
+			if g.queues[e].n > 0 && !g.halted(e) && !g.probed(e) && !latest(latest(g.paces[e].next(), g.cool[e].until), g.still[e].until).After(now) {
 				return e, at, true
 			}
 		}
@@ -283,6 +292,7 @@ func (g *gate) choose() (best endpoint, at time.Time, any bool) {
 // release takes a permit back and learns from its answer.
 func (g *gate) release(m release) {
 	delete(g.out, m.no)
+	delete(g.outOf, m.no)
 	if m.unused {
 		return
 	}
@@ -306,7 +316,10 @@ func (g *gate) release(m release) {
 			g.log.Warn("Stripe seems to be down; one call at a time shows whether it is back", "until", g.breaker.until)
 		}
 		return
+	case ledger.ScopePlatform:
+		g.stand(m, now)
 	case ledger.ScopeNone:
+		g.goOn(m.endpoint)
 		if !now.Before(g.cool[m.endpoint].until) {
 			g.cool[m.endpoint] = block{}
 		}
@@ -331,6 +344,7 @@ func (g *gate) reclaim() {
 		case time.Since(since) > permitLost:
 			g.log.Warn("a permit was lost with its actor; taking it back", "out_for", time.Since(since))
 			delete(g.out, no)
+			delete(g.outOf, no)
 		}
 	}
 }

@@ -133,6 +133,9 @@ func released(no uint64, e endpoint, err error) release {
 	switch {
 	case errors.As(err, &failed):
 		r.scope, r.after, r.unused = failed.Scope, failed.RetryAfter, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
+		if r.scope == ledger.ScopePlatform { // reads stay free: nothing is given up for one
+			r.scope = ledger.ScopeNone
+		}
 	case err != nil:
 		r.unused = true
 	}

@@ -53,16 +53,16 @@ func TestATimeOutIsSentAgainUnderTheSameKey(t *testing.T) {
 	})
 }
 
-func TestARefusalEarnsTheNextGenerationUntilTheMachineGivesUpAndAPersonRetries(t *testing.T) {
+func TestAProofOfAbsenceEarnsTheNextGenerationUntilTheMachineGivesUpAndAPersonRetries(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.deaf()
-		w.script(refusal(creating, "balance_insufficient", 5))
+		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Times: -1})
 		id := w.one()
 		x := w.becomes(id, ledger.PermanentlyFailed)
-		w.tells(id, "accept, send, refuse T2, send, refuse T2, send, refuse T2, send, refuse T2, send, refuse T2, give_up")
-		if x.Generation != 5 || x.ErrorCode != "balance_insufficient" {
-			w.Errorf("generation %d, %s", x.Generation, x.ErrorCode)
+		if story := w.story(id); x.Generation != 5 || strings.Count(story, "prove_absent") != 5 || !strings.HasSuffix(story, "prove_absent, give_up") {
+			w.Errorf("generation %d: %s", x.Generation, story)
 		}
+		w.sim.ClearRules()
 		w.says(id, ledger.Message{Type: ledger.MessageRetry})
 		if x = w.becomes(id, ledger.Completed); x.Generation != 6 {
 			w.Errorf("paid in generation %d", x.Generation)

@@ -99,6 +99,7 @@ type System struct {
 
 	notices      notices
 	clocks       *clocks
+	refusals     sameRefusal
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
 	account      atomic.Pointer[string] // whose key it is, once it was verified

@@ -78,6 +78,7 @@ type settings func(*actors.Config)
 // realPolicy is the default of the command.
 func realPolicy() ledger.Policy {
 	retry := ledger.Retry{Enabled: true, MaxAttempts: 5, MaxAge: 72 * time.Hour, Backoff: ledger.Backoff{Base: time.Minute, Max: time.Hour}}
+	retry.ConditionMaxAge = 30 * 24 * time.Hour
 	return ledger.Policy{Windows: ledger.DefaultWindows(), Transfers: retry, Reversals: retry, Unresolved: ledger.ParkDoubtful, Epoch: 1}
 }
 

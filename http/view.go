@@ -143,12 +143,15 @@ func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
 	}
 	if step.Action == ledger.Send || step.Action == ledger.Look {
 		// The plan is made from the ledger alone. What keeps every call from being made only the tree knows.
-		if n := s.engine.Notices(); len(n) > 0 && n[0].Bars {
-			sentence := n[0].Text
-			if n[0].Detail != "" {
-				sentence += " " + n[0].Detail
+		_, kind := r.Transfer.Current()
+		for _, n := range s.engine.Notices() {
+			if n.Hinders(kind) && (step.Action == ledger.Send || len(n.Kinds) == 0) {
+				w := whyView{Sentence: n.Text, Code: n.Code, Mover: orNull(n.Mover)}
+				if n.Detail != "" {
+					w.Sentence += " " + n.Detail
+				}
+				return w
 			}
-			return whyView{Sentence: sentence, Code: n[0].Code, Mover: orNull(n[0].Mover)}
 		}
 	}
 	return whyView{Sentence: step.Why, Code: step.Code, Mover: orNull(step.Mover), NextAt: momentOrNull(next)}

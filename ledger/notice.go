@@ -1,6 +1,9 @@
 package ledger
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Notice is something about the daemon, not about one transfer, that people should know for as long as it lasts.
 type Notice struct {
@@ -11,4 +14,11 @@ type Notice struct {
 	Mover  Mover // whose move it is; nobody's where there is none to make
 	// Bars says that no call to Stripe is made before it is over: the reason why any transfer waits that is due.
 	Bars bool
+	// Kinds are the operations whose calls it bars; none: all calls.
+	Kinds []Kind
+}
+
+// Hinders reports a notice that keeps an operation from being sent.
+func (n Notice) Hinders(k Kind) bool {
+	return n.Bars && (len(n.Kinds) == 0 || slices.Contains(n.Kinds, k))
 }

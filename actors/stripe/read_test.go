@@ -163,7 +163,7 @@ func TestAFailedReadSaysWhomItConcerns(t *testing.T) {
 		is     error
 	}{
 		"not there":      {refusal(404, invalidRequest, "resource_missing", "id", "No such transfer"), ReadError{Scope: none, HTTPStatus: 404, Code: "resource_missing"}, ErrNotThere},
-		"unknown URL":    {refusal(404, invalidRequest, "", "", "Unrecognized request URL"), ReadError{Scope: none, HTTPStatus: 404, Code: "not_found"}, nil},
+		"unknown URL":    {refusal(404, invalidRequest, "", "", "Unrecognized request URL"), ReadError{Scope: ledger.ScopePlatform, HTTPStatus: 404, Code: "not_found"}, nil},
 		"a proxy's 404":  {reply{status: 404, body: "<html>"}, ReadError{Scope: down, HTTPStatus: 404, Code: "http_404"}, nil},
 		"endpoint limit": {refusal(429, invalidRequest, "rate_limit", "", "x").but("Stripe-Rate-Limited-Reason", "endpoint-rate"), ReadError{Scope: endpoint, HTTPStatus: 429, Code: "rate_limit"}, nil},
 		"global limit":   {refusal(429, invalidRequest, "rate_limit", "", "x").but("Stripe-Rate-Limited-Reason", "global-rate"), ReadError{Scope: account, HTTPStatus: 429, Code: "rate_limit"}, nil},

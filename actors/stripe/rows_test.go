@@ -75,6 +75,7 @@ func situations() []situation {
 	var (
 		backOff, awaitFunds, awaitSeller       = ledger.BackOff, ledger.AwaitFunds, ledger.AwaitSeller
 		awaitSellerFunds, askOperator, lookFst = ledger.AwaitSellerFunds, ledger.AskOperator, ledger.LookFirst
+		awaitPlatform                          = ledger.AwaitPlatform
 	)
 	ok := func(k ledger.Kind) reply { return reply{status: 200, body: objectOf(k).String()} }
 	odd := func(k ledger.Kind, field string, value any) http.Handler {
@@ -171,15 +172,17 @@ func situations() []situation {
 		{name: "a locked object", kind: reversal, answer: refusal(429, invalidRequest, "lock_timeout", "", locked).but("Stripe-Should-Retry", "true"),
 			want: want("T13", notExecuted, backOff, none, 429, "lock_timeout")},
 		{name: "a bad key", kind: transfer, answer: refusal(401, invalidRequest, "", "", "Invalid API Key provided: sk_test_****6789"),
-			want: alerting(want("T14", notExecuted, backOff, auth, 401, "unauthorized"))},
+			want: alerting(want("T14", notExecuted, awaitPlatform, auth, 401, "unauthorized"))},
 		{name: "an expired key", kind: transfer, answer: refusal(401, invalidRequest, "api_key_expired", "", "Expired API Key provided"),
-			want: alerting(want("T14", notExecuted, backOff, auth, 401, "api_key_expired"))},
+			want: alerting(want("T14", notExecuted, awaitPlatform, auth, 401, "api_key_expired"))},
 		{name: "a restricted key", kind: transfer, answer: refusal(403, invalidRequest, "", "", "The provided key 'rk_test_x' does not have the required permissions"),
-			want: want("T15", notExecuted, askOperator, none, 403, "forbidden")},
+			want: want("T15", notExecuted, awaitPlatform, ledger.ScopePlatform, 403, "forbidden")},
+		{name: "a restricted platform", kind: transfer, answer: invalid("", "", "Cannot create live transfers: your account is restricted. Please contact us."),
+			want: want("T15", failed, awaitPlatform, ledger.ScopePlatform, 400, "platform_restricted")},
 		{name: "no access to the account", kind: reversal, answer: refusal(403, invalidRequest, "account_invalid", "", "The provided key does not have access to account 'acct_x'"),
 			want: want("T15", notExecuted, askOperator, none, 403, "account_invalid")},
 		{name: "an unknown URL", kind: transfer, answer: refusal(404, invalidRequest, "", "", "Unrecognized request URL (POST: /v1/transfers)."),
-			want: alerting(want("T16", notExecuted, askOperator, none, 404, "not_found"))},
+			want: alerting(want("T16", notExecuted, awaitPlatform, ledger.ScopePlatform, 404, "not_found"))},
 		{name: "a card error", kind: transfer, answer: refusal(402, "card_error", "card_declined", "", "Your card was declined."),
 			want: alerting(want("T17", failed, askOperator, none, 402, "card_declined"))},
 		{name: "a code that is not modelled", kind: transfer, answer: invalid("brand_new_code", "", "Something new."),
@@ -305,7 +308,7 @@ func situations() []situation {
 		{name: "the seller's account was rejected, without a code", kind: reversal, answer: invalid("", "", "The destination account has been rejected."),
 			want: want("R7", failed, askOperator, none, 400, "account_closed")},
 		{name: "an unknown URL of a reversal", kind: reversal, answer: refusal(404, invalidRequest, "", "", "Unrecognized request URL."),
-			want: alerting(want("T16", notExecuted, askOperator, none, 404, "not_found"))},
+			want: alerting(want("T16", notExecuted, awaitPlatform, ledger.ScopePlatform, 404, "not_found"))},
 	}
 }
 

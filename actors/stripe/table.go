@@ -110,7 +110,7 @@ var table = []row{
 	// Likewise (D); the reason says whose bucket is empty.
 	{name: "T12", shape: refused, status: []int{429}, limit: "global-", verdict: ledger.NotExecuted, scope: ledger.ScopeAccount, word: "rate_limit"},
 	{name: "T12", shape: refused, status: []int{429}, verdict: ledger.NotExecuted, scope: ledger.ScopeEndpoint, word: "rate_limit"},
-	{name: "T14", shape: refused, status: []int{401}, verdict: ledger.NotExecuted, scope: ledger.ScopeAuth, alert: true, word: "unauthorized"},
+	{name: "T14", shape: refused, status: []int{401}, verdict: ledger.NotExecuted, reaction: ledger.AwaitPlatform, scope: ledger.ScopeAuth, alert: true, word: "unauthorized"},
 	// Listed in newer documentation as a failed external dependency (C, U).
 	{name: "T19", shape: refused, status: []int{424}, verdict: ledger.Unknown, scope: ledger.ScopeDown, notFinal: true},
 	// Stored, and indeterminate: Stripe may still roll it forward (D, error-low-level).
@@ -161,9 +161,16 @@ var table = []row{
 
 	// W on refunds: what validation refuses is not stored. A bug of ours.
 	{name: "T9", shape: refused, status: []int{400}, code: []string{"parameter_*", "amount_too_small", "amount_too_large"}, verdict: ledger.Failed, reaction: ledger.AskOperator, alert: true},
-	{name: "T15", shape: refused, status: []int{403}, verdict: ledger.NotExecuted, reaction: ledger.AskOperator, word: "forbidden"},
+	// About some account: the destination, for ours is not named in a request.
+	{name: "T15", shape: refused, status: []int{403}, code: []string{"account_invalid"}, verdict: ledger.NotExecuted, reaction: ledger.AskOperator},
+	// About the key: a restricted one lacks a permission (C ×4).
+	{name: "T15", shape: refused, status: []int{403}, verdict: ledger.NotExecuted, reaction: ledger.AwaitPlatform, scope: ledger.ScopePlatform, word: "forbidden"},
+	// About the platform's account, without a code (C ×4).
+	{name: "T15", shape: refused, status: []int{400}, code: []string{""}, says: says(`\byour account (is|has been) (currently )?(restricted|rejected|under review)|\byour account cannot currently make`), verdict: ledger.Failed, reaction: ledger.AwaitPlatform, scope: ledger.ScopePlatform, word: "platform_restricted"},
+	// An id that is not there.
+	{name: "T16", shape: refused, status: []int{404}, code: []string{"resource_missing"}, verdict: ledger.NotExecuted, reaction: ledger.AskOperator, alert: true},
 	// An unknown URL: wrong base or version.
-	{name: "T16", shape: refused, status: []int{404}, verdict: ledger.NotExecuted, reaction: ledger.AskOperator, alert: true, word: "not_found"},
+	{name: "T16", shape: refused, status: []int{404}, verdict: ledger.NotExecuted, reaction: ledger.AwaitPlatform, scope: ledger.ScopePlatform, alert: true, word: "not_found"},
 	{name: "T17", shape: refused, status: []int{402}, verdict: ledger.Failed, reaction: ledger.AskOperator, alert: true, word: "card_error"},
 	// Most refusals of a reversal have no code, and their wordings are unconfirmed (U): it may say that others
 	// reversed a part, or that ours is there. Stripe is read before anything is closed by it.

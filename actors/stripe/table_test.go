@@ -21,6 +21,7 @@ var sayings = map[string]string{
 	"R3":  "Reversal amount (€7.00) is greater than unreversed amount on transfer (€5.00)",
 	"R5":  "Converting this reversal would round its amount to zero.",
 	"R7":  "The destination account has been rejected.",
+	"T15": "Cannot create live transfers: your account is restricted.",
 	"R2b": strings.TrimSuffix(reversed, "."),
 }
 

@@ -47,6 +47,8 @@ type flags struct {
 	ReversalCheckInterval    *string `var:"REVERSAL_CHECK_INTERVAL" def:"1m" help:"interval of the sweep for reversals without an actor" placeholder:"X"`
 	ReversalBackoffBase      *string `var:"REVERSAL_BACKOFF_BASE" def:"1m" help:"the first wait after a reversal's refusal" placeholder:"X"`
 	ReversalBackoffMax       *string `var:"REVERSAL_BACKOFF_MAX" def:"1h" help:"the longest wait after a reversal's refusal" placeholder:"X"`
+	TransferConditionMaxAge  *string `var:"TRANSFER_CONDITION_MAX_AGE" def:"720h" help:"how long a transfer waits for funds or the seller's account" placeholder:"X"`
+	ReversalConditionMaxAge  *string `var:"REVERSAL_CONDITION_MAX_AGE" def:"1080h" help:"how long a reversal waits for the seller's funds" placeholder:"X"`
 	UnresolvedPolicy         *string `var:"UNRESOLVED_POLICY" def:"park" help:"what is parked when Stripe shows nothing after QUIET_WINDOW: park (what saw a 5xx), always" placeholder:"X"`
 	SafeWindow               *string `var:"SAFE_WINDOW" def:"6h" help:"how long a key may be sent after its first send" placeholder:"X"`
 	QuietWindow              *string `var:"QUIET_WINDOW" def:"10h30m" help:"after how long nothing of a send can be under way any more" placeholder:"X"`
@@ -320,11 +322,13 @@ func (v values) parse(sandbox bool) (config, []error) {
 	}
 	c.policy.Transfers = ledger.Retry{
 		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1), MaxAge: retryAge,
-		Backoff: ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE"), Max: duration("TRANSFER_BACKOFF_MAX")},
+		ConditionMaxAge: duration("TRANSFER_CONDITION_MAX_AGE"),
+		Backoff:         ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE"), Max: duration("TRANSFER_BACKOFF_MAX")},
 	}
 	c.policy.Reversals = ledger.Retry{
 		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1), MaxAge: retryAge,
-		Backoff: ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE"), Max: duration("REVERSAL_BACKOFF_MAX")},
+		ConditionMaxAge: duration("REVERSAL_CONDITION_MAX_AGE"),
+		Backoff:         ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE"), Max: duration("REVERSAL_BACKOFF_MAX")},
 	}
 	for name, b := range map[string]ledger.Backoff{"TRANSFER": c.policy.Transfers.Backoff, "REVERSAL": c.policy.Reversals.Backoff} {
 		if b.Max < b.Base {
