@@ -42,6 +42,7 @@ var Invariants = []Invariant{
 	{25, "nothing is left behind: no goroutine, timer or lock", "prove, tests"},
 	{26, "clocks that are wrong by up to the skew change no decision", "prove"},
 	{27, "a hold ends at its own time, by a message that means it, or with its operation; no POST begins while one stands", "audit, watch"},
+	{28, "nothing is given up before the policy allows it: not for an unknown, a condition, the platform's own trouble, nor too early", "watch"},
 }
 
 // Invariants returns the numbers of the promises that a difference of the class breaks.

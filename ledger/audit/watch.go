@@ -24,6 +24,9 @@ type Watch struct {
 	holds      map[ledger.ID]known
 	told       map[ledger.ID]ledger.Message
 	found      []Violation
+
+	patience []Patience // by kind; nil: it is not checked
+	tried    map[ledger.ID]*tried
 }
 
 // Violation is a broken invariant.
@@ -60,7 +63,7 @@ const (
 // NewWatch returns a watch that has seen nothing.
 func NewWatch(w ledger.Windows) *Watch {
 	return &Watch{windows: w, rows: map[ledger.ID]*ledger.Transfer{}, intents: map[string]*intent{},
-		effects: map[ledger.ID]int{}, executions: map[string]int{}, acts: map[ledger.ID]int{},
+		effects: map[ledger.ID]int{}, tried: map[ledger.ID]*tried{}, executions: map[string]int{}, acts: map[ledger.ID]int{},
 		holds: map[ledger.ID]known{}, told: map[ledger.ID]ledger.Message{}}
 }
 
@@ -146,6 +149,7 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	}
 	w.holding(before, &c, now)
 	w.begun(after, h, now)
+	w.heeds(after, h, now)
 	var back int64
 	for _, r := range after.Reversals {
 		if r.State != "canceled" && r.State != "permanently_failed" && !r.External {
