@@ -119,17 +119,28 @@ func (x wire) endure(r *nethttp.Request, body []byte, kind trouble, name string)
 	return nil, errBroken
 }
 
-// breakStripe has the simulator store 500s while an outage of that kind lasts.
+// late reports a plan in which the effect of a 500 may come long after QUIET. Then every generation
+// must hear of its 500, so it is the only outage; and nobody says without knowledge what became of it.
+func (p *plan) late() bool { return len(p.Outages) == 1 && p.Outages[0].Kind == errors500 }
+
+// breakStripe has the simulator store 500s while an outage of that kind lasts. Some of them are
+// rolled forward when every window has passed: Stripe says that it may, and gives no limit.
 func (w *world) breakStripe() {
 	for i, o := range w.plan.Outages {
 		if o.Kind != errors500 {
 			continue
 		}
-		for _, kind := range []stripesim.Kind{stripesim.KindStored500, stripesim.KindLate500, stripesim.KindRolledBack500} {
-			w.sim.Inject(stripesim.Rule{Kind: kind, Path: "POST /v1/transfers", Times: -1, Match: func(c stripesim.RequestInfo) bool {
+		kinds := []stripesim.Rule{{Kind: stripesim.KindStored500}, {Kind: stripesim.KindLate500}, {Kind: stripesim.KindRolledBack500}}
+		if w.plan.late() {
+			late := w.conf.Policy.Windows.Quiet * 3 / 2
+			kinds = append([]stripesim.Rule{{Kind: stripesim.KindLate500, Delay: late}, {Kind: stripesim.KindLate500, Delay: 2 * late}}, kinds...)
+		}
+		for no, rule := range kinds {
+			rule.Path, rule.Times, rule.Match = "POST /v1/transfers", -1, func(c stripesim.RequestInfo) bool {
 				at := time.Since(w.began)
-				return w.troubled() && at >= o.From && at < o.From+o.For && w.chance.hits(o.Share/2, fmt.Sprintf("%s %d %s", kind, i, c.Key))
-			}})
+				return w.troubled() && at >= o.From && at < o.From+o.For && w.chance.hits(o.Share/2, fmt.Sprintf("500 %d %d %s", no, i, c.Key))
+			}
+			w.sim.Inject(rule)
 		}
 	}
 }

@@ -47,6 +47,7 @@ type planned struct {
 	target int // of a message: which order
 	kind   ledger.MessageType
 	amount int64
+	failed bool // of a word that nobody can vouch for: it moved no money
 
 	wait     time.Duration // of an order: it is not to be sent before
 	until    time.Duration // of a hold: it ends so long after the message
@@ -164,6 +165,8 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 			say(soon(), ledger.MessageRetry, 0)
 		case x < 65:
 			say(soon(), ledger.MessageRestart, 0)
+		case x < 70 && !p.late(): // nobody can know that yet, and a person says so all the same
+			p.messages = append(p.messages, planned{at: o.at + 5*soon(), target: i, kind: ledger.MessageResolve, failed: true})
 		}
 	}
 }

@@ -102,6 +102,9 @@ func (w *world) say(key string, m planned) {
 			if m.amount > 0 {
 				body["amount"] = m.amount
 			}
+			if m.failed {
+				body["outcome"] = ledger.OutcomeFailed
+			}
 			if m.kind == ledger.MessageReverse {
 				w.mu.Lock()
 				w.orders[m.target].reversals++
@@ -156,7 +159,7 @@ func (w *world) operate() {
 				if held != t.ID {
 					body["reversal"] = held
 				}
-			case op != nil && op.State == ledger.Parked:
+			case op != nil && op.State == ledger.Parked && w.sim.Truth().Pending == 0: // else it may be there in an hour
 				body["type"], body["outcome"] = ledger.MessageResolve, ledger.OutcomeFailed
 				if id := w.heldAs(op.Name); id != "" {
 					body["outcome"], body["stripe_id"] = ledger.OutcomeCompleted, id

@@ -72,6 +72,7 @@ func run(t *testing.T, conf Config, seed uint64, p plan, trace bool) (result Res
 			watch: audit.NewWatch(conf.Policy.Windows), faults: map[string]int{}, acked: map[string]bool{}, rows: map[ledger.State]int{},
 			nodes: make([]*node, p.Nodes),
 		}
+		w.watch.Patient(patienceOf(conf.Policy.Transfers), patienceOf(conf.Policy.Reversals))
 		for range p.orders {
 			w.orders = append(w.orders, &asked{})
 		}
@@ -85,6 +86,10 @@ func run(t *testing.T, conf Config, seed uint64, p plan, trace bool) (result Res
 		result = w.result()
 	})
 	return result
+}
+
+func patienceOf(r ledger.Retry) audit.Patience {
+	return audit.Patience{Attempts: r.MaxAttempts, Age: r.MaxAge, ConditionAge: r.MaxAge}
 }
 
 func (w *world) result() Result {

@@ -311,6 +311,9 @@ func (x wire) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	if n.dead.Load() || res == nil {
 		return nil, errBroken
 	}
+	if err := w.answered(key, res); err != nil {
+		return nil, err
+	}
 	return res, nil
 }
 

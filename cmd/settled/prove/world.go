@@ -1,10 +1,12 @@
 package prove
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	nethttp "net/http"
 	"slices"
@@ -94,6 +96,27 @@ func (w *world) met(kind string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults[kind]++
+}
+
+// answered tells the watch what a daemon was answered, when it was Stripe itself that spoke.
+func (w *world) answered(key string, res *nethttp.Response) error {
+	if key == "" || res.StatusCode < 400 || res.StatusCode >= 500 || res.Header.Get("Request-Id") == "" {
+		return nil
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	var e struct {
+		Error struct{ Type, Code string } `json:"error"`
+	}
+	if json.Unmarshal(body, &e) == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.watch.Refused(key, res.StatusCode, e.Error.Type, e.Error.Code, time.Now())
+	}
+	return nil
 }
 
 // breaks reports a violation.
