@@ -32,8 +32,7 @@ import (
 // they win, or lose, to themselves at worst; a loser reads what is stored.
 func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time, won []bool, err error) {
 	won = make([]bool, len(changes))
-	g := &d.groups
-	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSkeletons); err != nil {
+	if err := d.prepareCommit(ctx); err != nil {
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
 	if len(changes) == 0 {
@@ -66,6 +65,12 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 	}
 	d.remember(changes, won)
 	return at, won, nil
+}
+
+// prepareCommit prepares all that a commit may run.
+func (d *DB) prepareCommit(ctx context.Context) error {
+	g := &d.groups
+	return d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSkeletons)
 }
 
 // guard stores the transfers, and finds who won.

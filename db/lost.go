@@ -25,8 +25,7 @@ func (d *DB) Lost(ctx context.Context, created time.Time, skew time.Duration, re
 	if rebuilt != nil {
 		changes = append(changes, *rebuilt)
 	}
-	g := &d.groups
-	if err := d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.addHistory, &g.addPostings); err != nil {
+	if err := d.prepareCommit(ctx); err != nil {
 		return false, false, fmt.Errorf("note lost commits: %w", err)
 	}
 	err = d.change(ctx, func(tx bun.Tx) error {
