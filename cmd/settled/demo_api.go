@@ -60,11 +60,12 @@ type orderJSON struct {
 }
 
 type message struct {
-	Type     ledger.MessageType `json:"type"`
-	Reason   string             `json:"reason"`
-	Amount   int64              `json:"amount,omitempty"`
-	Outcome  ledger.Outcome     `json:"outcome,omitempty"`
-	StripeID string             `json:"stripe_id,omitempty"`
+	Type      ledger.MessageType `json:"type"`
+	Reason    string             `json:"reason"`
+	Amount    int64              `json:"amount,omitempty"`
+	Reference string             `json:"reference,omitempty"`
+	Outcome   ledger.Outcome     `json:"outcome,omitempty"`
+	StripeID  string             `json:"stripe_id,omitempty"`
 }
 
 // create orders transfers and returns their IDs. Ordered again, they are the same transfers.

@@ -36,6 +36,9 @@ type Server struct {
 	port int
 	own  bool // the directory is ours to remove
 
+	// Env is added to the server's environment from its next start on.
+	Env []string
+
 	mu      sync.Mutex
 	process *os.Process   // nil: it is down
 	ended   chan struct{} // closed when the process has ended
@@ -139,6 +142,7 @@ func (s *Server) Start(ctx context.Context) error {
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "lc_messages=C")
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.Env...)
 	cmd.Stderr = input
 	attributes(cmd)
 
@@ -262,6 +266,9 @@ func (s *Server) Save(ctx context.Context) error {
 	if err := s.Shutdown(); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(s.data() + ".saved"); err != nil { // an older copy
+		return err
+	}
 	if out, err := exec.CommandContext(ctx, "cp", "-a", s.data(), s.data()+".saved").CombinedOutput(); err != nil {
 		return fmt.Errorf("copy the cluster: %w\n%s", err, out)
 	}
@@ -281,6 +288,22 @@ func (s *Server) Restore(ctx context.Context) error {
 		return err
 	}
 	return s.Recover(ctx)
+}
+
+// PutBack puts back what was saved, as one does with a snapshot of a disk: whatever was committed
+// since is lost, and nothing about the server tells it, neither its identifier nor its timeline.
+// The copy stays, to be put back again.
+func (s *Server) PutBack(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.data()); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "cp", "-a", s.data()+".saved", s.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("put the copy back: %w\n%s", err, out)
+	}
+	return s.Start(ctx)
 }
 
 // Close ends the server for good, and removes the directory if StartServer made it.
