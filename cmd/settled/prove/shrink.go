@@ -57,6 +57,7 @@ var simplifications = []func(plan) (plan, bool){
 		return q, len(p.messages) > 1
 	},
 	func(p plan) (plan, bool) { q := p; q.meddling = nil; return q, len(p.meddling) > 0 },
+	func(p plan) (plan, bool) { q := p; q.Weather = nil; return q, len(p.Weather) > 0 },
 	func(p plan) (plan, bool) {
 		q := p
 		q.meddling = p.meddling[:len(p.meddling)/2]

@@ -260,6 +260,7 @@ func (w *world) story() {
 	}
 	w.traffic()
 	w.meddle()
+	w.weather()
 	w.misfortunes()
 	time.Sleep(w.plan.Troubled)
 	w.turn("faults end")
