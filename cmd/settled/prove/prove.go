@@ -89,7 +89,7 @@ func run(t *testing.T, conf Config, seed uint64, p plan, trace bool) (result Res
 }
 
 func patienceOf(r ledger.Retry) audit.Patience {
-	return audit.Patience{Attempts: r.MaxAttempts, Age: r.MaxAge, ConditionAge: r.MaxAge}
+	return audit.Patience{Attempts: r.MaxAttempts, Age: r.MaxAge, ConditionAge: r.ConditionMaxAge}
 }
 
 func (w *world) result() Result {

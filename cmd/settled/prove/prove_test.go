@@ -24,7 +24,7 @@ var (
 
 // defaults are the settings of the command.
 func defaults() Config {
-	retry := ledger.Retry{Enabled: true, MaxAttempts: 5, MaxAge: 72 * time.Hour, Backoff: ledger.Backoff{Base: time.Minute, Max: time.Hour}}
+	retry := ledger.Retry{Enabled: true, MaxAttempts: 5, MaxAge: 72 * time.Hour, Backoff: ledger.Backoff{Base: time.Minute, Max: time.Hour}, ConditionMaxAge: 30 * 24 * time.Hour}
 	return Config{
 		Policy:    ledger.Policy{Windows: ledger.DefaultWindows(), Transfers: retry, Reversals: retry, Unresolved: ledger.ParkDoubtful, Epoch: 1},
 		Limits:    actors.Limits{Rate: 80, EndpointRate: 20, Concurrency: 32},
