@@ -209,7 +209,10 @@ func (t *transfer) weigh(c actor.Context, m answered) {
 		case ch.History.Event == ledger.EventConfirm:
 			t.over(m)
 			t.learned(c, ch, awaited)
-			t.confirmed(ch, ch.History.From.Open() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
+			t.confirmed(ch, ch.History.From.Undecided() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
+		case ch.History.Event == ledger.EventKeep:
+			t.over(m)
+			t.learned(c, ch, awaited)
 		case m.answer.Row == rowBug:
 			panic(m.answer.Message)
 		default:

@@ -93,7 +93,7 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 		}
 		t := &records[name].Transfer
 		op, kind := t.Current()
-		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
+		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked || op.State == ledger.PendingAtStripe)
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
 		for n, h := range hints[name] {
 			if t.StripeID != "" && h.reversed > asked(t) {

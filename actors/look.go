@@ -207,6 +207,7 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 	switch {
 	case stripeID != "":
 		t.adopt(c, l, op, stripeID, how, m.found)
+	case t.kept(c, l, m.found):
 	case l.order != nil:
 		t.decide(c, m)
 	case l.answer != nil:
@@ -297,7 +298,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 		change.History.By = l.order.message.By
 	}
 	// What the database lost may well be there: it is looked for. Else only an open send is.
-	expected := op.State.Open() || op.Seen < t.sys.Policy().Epoch || op.Retraces()
+	expected := op.State.Undecided() || op.Seen < t.sys.Policy().Epoch || op.Retraces()
 	if op.Generation == 0 {
 		sys, was, at := t.sys, *op, createdAt(found, stripeID)
 		go sys.unsent(&was, at, stripeID)
@@ -404,7 +405,7 @@ func (t *transfer) reconcile(c actor.Context, a answered, kind ledger.Kind, foun
 func (t *transfer) heed(c actor.Context, h hint) {
 	x := &t.w.record.Transfer
 	op, kind := x.Current()
-	matters := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked)
+	matters := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked || op.State == ledger.PendingAtStripe)
 	if kind == ledger.CreateTransfer && op != nil && !op.State.Open() {
 		matters = true // Stripe may hold what the ledger says was never sent: read, and raise the alarm
 	}

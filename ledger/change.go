@@ -232,6 +232,10 @@ func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change,
 	if op.Epoch != epoch || op.Generation != generation || !op.State.Open() {
 		return Change{}, false, nil // an answer to a generation that is closed already
 	}
+	if a.Verdict == Kept {
+		c, err := t.keep(op, a, "")
+		return c, err == nil, err
+	}
 	others, e := op.OpenSends, EventLose
 	if a.Verdict != Unknown {
 		others--
@@ -283,7 +287,7 @@ func (t Transfer) confirm(op *Operation, stripeID string, a Answer, detail strin
 	if err != nil {
 		return Change{}, false, err
 	}
-	if !op.State.Open() {
+	if !op.State.Undecided() {
 		detail = fmt.Sprintf("Stripe holds it although it was %s and no send of it was known; %s", op.State, detail)
 	}
 	c.History.From = op.State
@@ -296,7 +300,7 @@ func (t Transfer) confirm(op *Operation, stripeID string, a Answer, detail strin
 // up to one that evidence can settle, with their postings. Evidence meets such an operation
 // when the database lost the commit of the send; left as it is, it would be sent again.
 func (t Transfer) catchUp(op *Operation) (Transfer, []Posting, error) {
-	if op.State.Open() {
+	if op.State.Undecided() {
 		return t, nil, nil
 	}
 	kind, table, m := t.terms(op)

@@ -61,6 +61,8 @@ func (d Digest) Add(h History) Digest {
 			return d.waits(h)
 		}
 		d.Refusals++
+	case EventKeep:
+		return Digest{} // whatever came before, Stripe has it
 	case EventNotExecuted:
 		if a.Puzzling() {
 			d.Puzzle, d.Asked = h.Generation, false
@@ -186,6 +188,8 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	case Unresolved:
 		d.Spent = d.Spent || altered // what is not as it was ordered is only looked for
 		return p.Clocks.explain(planUnresolved(op, d, p, r, now, looked))
+	case PendingAtStripe:
+		return planKept(op, r, now, looked)
 	case Parked:
 		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform,
 			Why: "Whether Stripe moved the money is not known, and no safe move is left: look at Stripe and resolve it."}
@@ -255,7 +259,7 @@ func planPuzzle(op *Operation, d Digest, p Policy, r Retry, now, looked time.Tim
 		return step, true
 	case d.Read.IsZero():
 		return step, true
-	case now.Before(op.FirstSentAt.Add(p.Windows.Safe)):
+	case p.young(op, p.latest(now)): // as [Transfer.Begin] measures it: an old key would be followed by a new one
 		return Step{}, false
 	}
 	step.At, step.Decides = latest(step.At, quiet.Add(1)), true

@@ -33,7 +33,7 @@ func place(s State, sent, atStripe bool) string {
 		return "PAID"
 	case s == Canceled, s == PermanentlyFailed:
 		return "FAILED"
-	case s == Parked:
+	case s == Parked, s == PendingAtStripe: // only evidence leaves either
 		return "PARKED"
 	case s.Open():
 		return "SENDING"
@@ -50,7 +50,7 @@ func can(s State, sent, atStripe bool) bool {
 	switch s {
 	case Held, Pending, Canceled:
 		return !atStripe
-	case Sending, Unresolved, Parked, FailedState:
+	case Sending, Unresolved, Parked, PendingAtStripe, FailedState:
 		return sent && !atStripe
 	case PermanentlyFailed:
 		return sent || !atStripe
@@ -94,8 +94,8 @@ func steps(table map[State]map[Event]State) map[string]bool {
 				}
 				if e == EventSend && from != Unresolved { // Begin: see [Transfer.Begin]
 					all[step(a, b, true, e)] = true
-					if from == FailedState || !sent {
-						continue // a closed generation is not sent again; and nothing has none
+					if !sent {
+						continue // nothing has no generation
 					}
 				}
 				all[step(a, b, false, e)] = true
@@ -116,14 +116,15 @@ var meaning = []struct {
 	{"NEW->SENDING+1", []Event{EventSend}, []Event{EventSend}, "NEW->SENDING+1", ""},
 	{"REST->SENDING+1", []Event{EventSend}, []Event{EventSend}, "SENDING->SENDING+1", ""},
 	{"REST->FAILED", []Event{EventGiveUp, EventCancel}, []Event{EventGiveUp, EventCancel}, "SENDING->FAILED", ""},
-	{"SENDING->PARKED", []Event{EventPark}, []Event{EventPark}, "SENDING->PARKED", ""},
+	{"SENDING->PARKED", []Event{EventPark}, []Event{EventPark, EventKeep}, "SENDING->PARKED", ""},
 	{"SENDING->PAID", []Event{EventConfirm}, []Event{EventConfirm}, "SENDING->PAID", ""},
 	{"PARKED->PAID", []Event{EventConfirm}, []Event{EventConfirm}, "PARKED->PAID", ""},
 
+	{"PARKED->PARKED", nil, []Event{EventKeep}, "", "Stripe is read to keep it pending: only evidence leaves that either"},
 	{"SENDING->REST", []Event{EventRefuse, EventNotExecuted, EventProveAbsent}, []Event{EventRefuse, EventNotExecuted, EventProveAbsent}, "",
 		"the first half of SENDING->SENDING+1 or SENDING->FAILED: the generation is closed (or, not executed, has nothing open)"},
 	{"REST->SENDING", []Event{EventSend}, []Event{EventSend}, "",
-		"the same key is sent again: it was never executed, and nothing of it was open"},
+		"the same key is sent again: it was never executed, or its refusal was a puzzle, and nothing of it was open"},
 	{"SENDING->SENDING", []Event{EventSend, EventLose}, []Event{EventSend, EventLose}, "",
 		"the same key is sent again, or nothing became known: the model's row stays"},
 	{"NEW->NEW", []Event{EventHold, EventLetGo, EventRelease, EventRetry, EventRenewEpoch},

@@ -103,6 +103,8 @@ type StripeTransfer struct {
 	Created           time.Time
 	Metadata          map[string]string
 	Reversals         []StripeReversal // all of them, newest first
+	Waiting           []StripeReversal // those that Stripe keeps pending: they have taken no money yet
+	Void              []StripeReversal // those that came to nothing, and never will
 }
 
 // StripeReversal is a reversal as Stripe holds it.

@@ -19,6 +19,7 @@ const (
 	FailedState       State = "failed"             // the last generation ended and moved no money
 	Unresolved        State = "unresolved"         // a call's outcome is not known
 	Parked            State = "parked"             // unknown, and the machine has no safe move left
+	PendingAtStripe   State = "pending_at_stripe"  // Stripe took a reversal, and makes it when the seller has the balance
 	Completed         State = "completed"          // Stripe holds it
 	ReversalPending   State = "reversal_pending"   // one or more reversals are being driven
 	PartiallyReversed State = "partially_reversed" // some of it came back
@@ -28,7 +29,7 @@ const (
 )
 
 // States lists every state, in the order of a transfer's life.
-var States = []State{Held, Pending, Sending, FailedState, Unresolved, Parked, Completed,
+var States = []State{Held, Pending, Sending, FailedState, Unresolved, Parked, PendingAtStripe, Completed,
 	ReversalPending, PartiallyReversed, Reversed, Canceled, PermanentlyFailed}
 
 // ParseState reads a state's name.
@@ -38,6 +39,10 @@ func ParseState(s string) (State, error) {
 	}
 	return "", fmt.Errorf("%q is no state: use one of %s", s, join(States))
 }
+
+// Undecided reports a state that only evidence leaves: a send is open, or Stripe has taken the
+// operation and not made it yet.
+func (s State) Undecided() bool { return s.Open() || s == PendingAtStripe }
 
 // Open reports a state in which a send may have moved money, or may yet.
 func (s State) Open() bool { return s == Sending || s == Unresolved || s == Parked }
@@ -57,6 +62,7 @@ const (
 	EventNotExecuted  Event = "not_executed"  // evidence: the only send of this generation was not executed
 	EventLose         Event = "lose"          // the outcome of a send is not known
 	EventProveAbsent  Event = "prove_absent"  // read after QUIET: Stripe does not hold it
+	EventKeep         Event = "keep"          // evidence: Stripe took it, and keeps it pending
 	EventPark         Event = "park"          // read after QUIET, and absence would prove nothing
 	EventGiveUp       Event = "give_up"       // attempts, age, or a bug: a person must act
 	EventTell         Event = "tell"          // a person was told that it waits for the platform
@@ -99,10 +105,11 @@ var moves = map[State]map[Event]State{
 var reversalMoves = map[State]map[Event]State{
 	"":                {EventReverse: Pending, EventAdopt: Completed},
 	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending, EventHold: Pending, EventLetGo: Pending, EventRelease: Pending},
-	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled},
+	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled, EventKeep: PendingAtStripe},
 	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: FailedState, EventTell: FailedState},
-	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled},
-	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled},
+	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled, EventKeep: PendingAtStripe},
+	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled, EventKeep: PendingAtStripe},
+	PendingAtStripe:   {EventConfirm: Completed, EventRefuse: FailedState},
 	Completed:         {},
 	Canceled:          {},
 	PermanentlyFailed: {EventRetry: Pending, EventCancel: Canceled},

@@ -16,9 +16,10 @@ const (
 	Done                       // it moved: a validated 2xx
 	Failed                     // it was refused for this key
 	NotExecuted                // it was turned away before the idempotency layer, or never sent
+	Kept                       // it was taken and has not moved yet: a reversal that Stripe keeps pending
 )
 
-var verdictNames = [...]string{Unknown: "unknown", Done: "done", Failed: "failed", NotExecuted: "not_executed"}
+var verdictNames = [...]string{Unknown: "unknown", Done: "done", Failed: "failed", NotExecuted: "not_executed", Kept: "kept"}
 
 func (v Verdict) String() string { return verdictNames[v] }
 
@@ -85,7 +86,7 @@ type Answer struct {
 	Verdict    Verdict
 	Reaction   Reaction
 	Scope      Scope
-	StripeID   string // tr_… or trr_…, when Verdict is Done
+	StripeID   string // tr_… or trr_…, when Verdict is Done or Kept
 	HTTPStatus int    // 0 when no answer came
 	Code       string // Stripe's error code, or a word of ours when it gave none
 	Param      string // the parameter Stripe complained of

@@ -106,20 +106,26 @@ func (o *object) happened() bool { return o.Status == "" || o.Status == statusSu
 // void reports a reversal that did not happen, and will not.
 func (o *object) void() bool { return o.Status == statusFailed || o.Status == statusCanceled }
 
-// evidence is the transfer as the ledger knows it. Reversals that came to nothing are left
-// out: they took no money.
+// evidence is the transfer as the ledger knows it. Reversals that came to nothing, and those that
+// Stripe keeps pending, took no money: they stand beside those that did.
 func (o *object) evidence(reversals []*object) ledger.StripeTransfer {
 	t := ledger.StripeTransfer{
 		ID: o.ID, Amount: o.Amount, AmountReversed: o.AmountReversed, Currency: ledger.Currency(o.Currency),
 		Destination: o.Destination, SourceTransaction: o.SourceTransaction, TransferGroup: o.TransferGroup, Description: o.Description,
 		Created: time.Unix(o.Created, 0).UTC(), Metadata: o.Metadata,
 	}
+	if taken, waiting := sums(reversals); waiting > 0 && t.AmountReversed == taken+waiting {
+		t.AmountReversed = taken // whether Stripe counts what it keeps pending is not documented (U)
+	}
 	for _, r := range reversals {
-		if !r.void() {
-			t.Reversals = append(t.Reversals, ledger.StripeReversal{
-				ID: r.ID, Amount: r.Amount, Created: time.Unix(r.Created, 0).UTC(), Metadata: r.Metadata,
-			})
+		list := &t.Reversals
+		switch {
+		case r.void():
+			list = &t.Void
+		case !r.happened():
+			list = &t.Waiting
 		}
+		*list = append(*list, ledger.StripeReversal{ID: r.ID, Amount: r.Amount, Created: time.Unix(r.Created, 0).UTC(), Metadata: r.Metadata})
 	}
 	return t
 }
@@ -127,11 +133,19 @@ func (o *object) evidence(reversals []*object) ledger.StripeTransfer {
 // addsUp reports that the reversals are all of the transfer's: that none was made, nor left
 // out, between the reading of the one and the other.
 func (o *object) addsUp(reversals []*object) bool {
-	rest := o.AmountReversed
+	taken, waiting := sums(reversals)
+	return o.AmountReversed == taken || o.AmountReversed == taken+waiting
+}
+
+// sums adds up the reversals that took money, and those that Stripe keeps pending.
+func sums(reversals []*object) (taken, waiting int64) {
 	for _, r := range reversals {
-		if !r.void() {
-			rest -= r.Amount
+		switch {
+		case r.happened():
+			taken += r.Amount
+		case !r.void():
+			waiting += r.Amount
 		}
 	}
-	return rest == 0
+	return taken, waiting
 }

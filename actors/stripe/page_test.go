@@ -56,8 +56,8 @@ func TestAPageThatIsNoneIsAnError(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// A reversal that is still to happen spoils its own transfer, and no other.
-	odd := transferWith(1).with("id", "tr_odd").with("reversals", list([]jsonMap{reversalN(1).with("status", "pending")}, 10))
+	// A reversal of a status that nobody knows spoils its own transfer, and no other.
+	odd := transferWith(1).with("id", "tr_odd").with("reversals", list([]jsonMap{reversalN(1).with("status", "queued")}, 10))
 	c := client(t, serve(t, &shelf{lists: map[string][]jsonMap{"/v1/transfers": {odd, transferWith(1)}}}))
 	p, err := c.Page(t.Context(), PageQuery{})
 	if err != nil || len(p.Transfers) != 2 || !p.Partial[0] || p.Partial[1] {

@@ -151,14 +151,14 @@ func (c *Client) Account(ctx context.Context) (id string, livemode bool, err err
 	return account.ID, c.live, nil
 }
 
-// readable reports an object that is not what a list should hold, or a reversal that is still
-// to happen: it is evidence of nothing yet, and its absence from evidence would be a lie.
+// readable reports an object that is not what a list should hold, or a reversal of a status that
+// nobody knows: it is evidence of nothing, and its absence from evidence would be a lie.
 func (c *Client) readable(o *object, kind, prefix, what string) error {
 	switch {
 	case o == nil || o.Object != kind || !isID(o.ID, prefix):
 		return c.badRead(what, "wrong_object", "the list holds something else than a "+strings.ReplaceAll(kind, "_", " "))
-	case kind == aReversal && !o.happened() && !o.void():
-		return c.badRead(what, "reversal_pending", fmt.Sprintf("%s is %q: not modelled", o.ID, o.Status))
+	case kind == aReversal && !o.happened() && !o.void() && o.Status != statusPending:
+		return c.badRead(what, "reversal_status", fmt.Sprintf("%s is %q: not modelled", o.ID, o.Status))
 	}
 	return nil
 }

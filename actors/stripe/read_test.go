@@ -139,11 +139,27 @@ func TestReversalsThatCameToNothingAreNoEvidence(t *testing.T) {
 		t.Errorf("%+v", got.Reversals)
 	}
 
-	o = transferObject().with("reversals", list([]jsonMap{reversalN(1).with("status", "pending")}, 10))
+	if len(got.Void) != 2 {
+		t.Errorf("what came to nothing: %+v", got.Void)
+	}
+
+	o = transferObject().with("reversals", list([]jsonMap{reversalN(1).with("status", "queued")}, 10))
 	c = client(t, serve(t, reply{status: 200, body: o.String()}))
 	_, err = c.Transfer(t.Context(), "tr_9Demo01")
-	if e := readError(t, err); e.Code != "reversal_pending" {
+	if e := readError(t, err); e.Code != "reversal_status" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestReversalsThatStripeKeepsPendingAreNoMoney: whether Stripe counts them as reversed is not
+// documented, so it may or may not.
+func TestReversalsThatStripeKeepsPendingAreNoMoney(t *testing.T) {
+	for _, says := range []int{10, 20} {
+		o := transferObject().with("amount_reversed", says).with("reversals", list([]jsonMap{reversalN(2).with("status", "pending"), reversalN(1)}, 10))
+		got, err := client(t, serve(t, reply{status: 200, body: o.String()})).Transfer(t.Context(), "tr_9Demo01")
+		if err != nil || got.AmountReversed != 10 || len(got.Reversals) != 1 || len(got.Waiting) != 1 || got.Waiting[0].ID != "trr_2" {
+			t.Errorf("with %d reversed: %+v, %v", says, got, err)
+		}
 	}
 }
 

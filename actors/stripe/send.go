@@ -56,7 +56,9 @@ func (o *outcome) weigh(c *Client, got *object, r ledger.Request) {
 	case r.Kind == ledger.CreateTransfer || got.happened():
 		o.id = got.ID
 	case got.Status == statusPending:
-		o.shape, o.message = waiting, got.ID+" is pending: the seller's balance is too low"
+		o.shape, o.id, o.message = waiting, got.ID, got.ID+" is pending: the seller's balance is too low"
+	case got.void(): // it was taken, and came to nothing since: the read that follows tells the rest
+		o.shape, o.id, o.message = waiting, got.ID, got.ID+" is "+got.Status+" already"
 	default:
 		o.shape, o.message = odd, fmt.Sprintf("%s: the answer's status is %q, which is not modelled", got.ID, got.Status)
 	}

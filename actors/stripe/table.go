@@ -82,7 +82,7 @@ var table = []row{
 	{name: "T1", shape: believed, on: transfers, verdict: ledger.Done},
 	{name: "R1", shape: believed, on: reversals, verdict: ledger.Done},
 	// Private preview: the seller lacks balance, and Stripe waits for it (D).
-	{name: "T24", shape: waiting, verdict: ledger.Unknown, word: "reversal_pending"},
+	{name: "R1", shape: waiting, verdict: ledger.Kept, reaction: ledger.AwaitSellerFunds, word: "reversal_pending"},
 	// Another object than ours, or `{}`, which the SDK takes for one (S). Stripe is well; we
 	// are not.
 	{name: "T24", shape: odd, verdict: ledger.Unknown, alert: true, word: "wrong_object"},
@@ -230,7 +230,7 @@ func classify(o *outcome) ledger.Answer {
 		HTTPStatus: o.status, Code: o.code, Param: o.param, Message: o.message, RequestID: o.requestID,
 		RetryAfter: o.retryAfter,
 	}
-	if a.Verdict == ledger.Done {
+	if a.Verdict == ledger.Done || a.Verdict == ledger.Kept {
 		a.StripeID = o.id
 	}
 	if a.Code == "" {

@@ -53,6 +53,7 @@ type answer struct {
 	retry    string
 	header   map[string]string
 	html     bool
+	unnamed  bool   // without Stripe's headers
 	origin   string // Original-Request; "" is the call's own
 	replayed bool
 }

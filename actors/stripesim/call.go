@@ -189,8 +189,7 @@ func (s *Sim) write(w http.ResponseWriter, r *http.Request, c *call, out outcome
 	h := w.Header()
 	if a.html {
 		h.Set("Content-Type", "text/html")
-	} else {
-		h.Set("Content-Type", "application/json")
+	} else if h.Set("Content-Type", "application/json"); !a.unnamed {
 		h.Set("Request-Id", c.id)
 		h.Set("Date", s.clock.now().UTC().Format(http.TimeFormat))
 		h.Set("Stripe-Version", c.version)

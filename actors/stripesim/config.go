@@ -73,6 +73,9 @@ type Config struct {
 	// NegativeSellers lets a reversal drive a seller's balance below zero instead of
 	// failing (Stripe's pages disagree; R4).
 	NegativeSellers bool
+	// KeepReversals is Stripe's private preview: a reversal that the seller's balance does not cover
+	// is kept pending instead of refused. See KindKept.
+	KeepReversals bool
 	// SettleCurrency is the currency every charge settles in; "" is the charge's own.
 	// Another one provokes T8.
 	SettleCurrency string

@@ -96,6 +96,21 @@ const (
 	// KindSellerDrained takes the seller's available balance away, which refuses a
 	// reversal, stored (R4); the money comes back later, with balance.available.
 	KindSellerDrained Kind = "seller_drained"
+	// KindKept takes a reversal and keeps it pending, as Stripe's private preview does for a seller
+	// whose balance is too low (R1): it succeeds, fails or is canceled later, with an event. A rule's
+	// Code names the end: succeeded, failed or canceled.
+	KindKept Kind = "kept_pending"
+	// KindGatewayJSON answers like a gateway in front of Stripe that gave up: a JSON error of Stripe's
+	// form but of its own type, without a Request-Id (T23); executed or not as for KindBadGateway.
+	KindGatewayJSON Kind = "gateway_json"
+	// KindFalseReplay turns a call away before the key layer (429, 403, 404, 401) and says all the
+	// same that this is the stored answer (T28): it contradicts itself. Executed or not likewise.
+	KindFalseReplay Kind = "false_replay"
+	// KindStray answers with a refusal of another request, whose key it echoes. Executed or not likewise.
+	KindStray Kind = "stray_answer"
+	// KindPuzzle refuses with a code that nobody knows (T18), not stored; every other time it says
+	// that the same request may be sent again (Stripe-Should-Retry: true), and Retry-After.
+	KindPuzzle Kind = "unmodelled_refusal"
 	// KindExternalReversal lets somebody else reverse Rule.Amount (0 = all) right
 	// before the call executes (R2, R3). Only by rule.
 	KindExternalReversal Kind = "external_reversal"
@@ -184,6 +199,11 @@ var kindTable = []kindSpec{
 	{kind: KindBalance, on: classTransfer, random: classTransfer, light: 2, heavy: 2, spends: true},
 	{kind: KindCapability, on: classTransfer, random: classTransfer, light: 0, heavy: 1, spends: true},
 	{kind: KindSellerDrained, on: classReverse, random: classReverse, light: 1, heavy: 3, spends: true},
+	{kind: KindKept, on: classReverse, random: classReverse, light: 1, heavy: 3, spends: true},
+	{kind: KindGatewayJSON, on: classPost, random: classMove, light: 1, heavy: 3},
+	{kind: KindFalseReplay, on: classPost, random: classMove, light: 1, heavy: 2},
+	{kind: KindStray, on: classPost, random: classMove, light: 1, heavy: 2},
+	{kind: KindPuzzle, on: classPost, random: classMove, light: 0, heavy: 1, spends: true},
 	{kind: KindExternalReversal, on: classReverse},
 	{kind: KindAutoReversal, on: classTransfer},
 	{kind: KindAnswer, on: classCall},

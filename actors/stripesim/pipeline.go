@@ -93,6 +93,9 @@ func (s *Sim) wireFault(c *call) (outcome, bool) {
 	case kind == KindAnswer && !c.fault.executes && !c.fault.rule.Store:
 		s.hit(kind)
 		return s.plain(s.scripted(c)), true
+	case kind == KindPuzzle:
+		s.hit(kind)
+		return s.plain(s.fail(c, c.fault.colour(s.puzzle(c)))), true
 	case !c.fault.executes:
 		if a, ok := s.gateway(c); ok {
 			s.hit(kind)
@@ -116,7 +119,7 @@ func (s *Sim) gateway(c *call) (answer, bool) {
 		return s.fail(c, c.fault.colour(&failure{status: http.StatusFailedDependency, kind: "api_error",
 			message: "The request could not be completed because an external dependency failed."})), true
 	}
-	return answer{}, false
+	return s.strange(c)
 }
 
 func unavailable() *failure {

@@ -141,7 +141,7 @@ func (s *Sim) delayOf(k Kind, asked time.Duration, h uint64) time.Duration {
 		return spread(h, t.SlowMax)
 	case KindListLag:
 		return time.Duration(unit(h) * float64(t.ListLag))
-	case KindCapability, KindSellerDrained, KindBalance, KindAutoReversal, KindEventLate:
+	case KindCapability, KindSellerDrained, KindKept, KindBalance, KindAutoReversal, KindEventLate:
 		return spread(h, t.EventDelayMax)
 	}
 	return 0

@@ -62,6 +62,8 @@ func createReversal(s *Sim, c *call) (json.RawMessage, *failure) {
 			money(amount, t.currency), money(left, t.currency)))
 	case !ok || seller.closed:
 		return nil, refused("account_closed", "", fmt.Sprintf("The account %s is closed; its transfers cannot be reversed.", t.destination))
+	case c.fault.kind == KindKept, seller.available(t.currency) < amount && s.cfg.KeepReversals:
+		return encode(renderReversal(s.keepReversal(c, t, amount), t.id)), nil
 	case seller.available(t.currency) < amount && !s.cfg.NegativeSellers:
 		return nil, refused("balance_insufficient", "", "Insufficient funds: the associated account does not have a sufficient "+
 			"balance to reverse this transfer.")
@@ -77,18 +79,24 @@ func createReversal(s *Sim, c *call) (json.RawMessage, *failure) {
 func (s *Sim) addReversal(c *call, t *transfer, r *reversal, seller *account) *reversal {
 	r.of = t
 	r.head = s.stamp(freshID(s, c, "trr_", &s.world.reversals))
+	t.reversals = append(t.reversals, r)
+	s.world.reversals.add(r)
+	s.takeBack(c, r, seller)
+	return r
+}
+
+// takeBack moves the money of a reversal.
+func (s *Sim) takeBack(c *call, r *reversal, seller *account) {
+	t := r.of
 	r.refund = s.newID(c, "pyr_")
 	r.txn = s.move(c, s.world.platform, "transfer_refund", "transfer_reversal", r.amount, t.currency, t.id).id
 	s.move(c, seller, "payment_refund", "refund", -r.amount, t.currency, r.refund)
 	t.reversed += r.amount
-	t.reversals = append(t.reversals, r)
-	s.world.reversals.add(r)
 	s.made(Made{ID: r.id, Key: r.key, Metadata: r.metadata, Reversal: true})
 	if t.reversed > t.amount {
 		panic(fmt.Sprintf("stripesim: transfer %s of %d has %d reversed", t.id, t.amount, t.reversed))
 	}
 	s.emit(c, event{kind: "transfer.reversed", object: s.renderTransfer(t)})
-	return r
 }
 
 // reverseForeign reverses as a dashboard user or Stripe itself would: no metadata, no
@@ -139,12 +147,13 @@ type wireReversal struct {
 	Metadata                 map[string]string `json:"metadata"`
 	SourceRefund             *string           `json:"source_refund"`
 	Transfer                 any               `json:"transfer"` // an id, or the transfer when expanded
+	Status                   string            `json:"status,omitempty"`
 }
 
 func renderReversal(r *reversal, transfer any) wireReversal {
 	return wireReversal{
 		ID: r.id, Object: "transfer_reversal", Amount: r.amount, BalanceTransaction: r.txn, Created: unix(r.at),
-		Currency: r.of.currency, DestinationPaymentRefund: r.refund, Metadata: orEmpty(r.metadata), Transfer: transfer,
+		Currency: r.of.currency, DestinationPaymentRefund: r.refund, Metadata: orEmpty(r.metadata), Transfer: transfer, Status: r.status,
 	}
 }
 

@@ -131,9 +131,11 @@ func truthOf(t *transfer) Transfer {
 	if t.source != nil {
 		source = t.source.id
 	}
-	reversals := make([]Reversal, len(t.reversals))
-	for i, r := range t.reversals {
-		reversals[i] = Reversal{ID: r.id, Amount: r.amount, Created: r.at, Metadata: copied(r.metadata), IdempotencyKey: r.key}
+	reversals := make([]Reversal, 0, len(t.reversals))
+	for _, r := range t.reversals {
+		if r.took() {
+			reversals = append(reversals, Reversal{ID: r.id, Amount: r.amount, Created: r.at, Metadata: copied(r.metadata), IdempotencyKey: r.key})
+		}
 	}
 	return Transfer{ID: t.id, Currency: t.currency, Destination: t.destination, SourceTransaction: source, TransferGroup: t.group,
 		Description: t.description, Amount: t.amount, AmountReversed: t.reversed, Created: t.at, Metadata: copied(t.metadata),

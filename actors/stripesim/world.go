@@ -79,6 +79,7 @@ type reversal struct {
 	amount   int64
 	txn      string
 	refund   string // the seller's pyr_…
+	status   string // succeeded, pending, failed, canceled; "" where the preview has nothing to say
 	metadata map[string]string
 	key      string
 }

@@ -56,7 +56,7 @@ func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 		for i := range t.Reversals {
 			r := &t.Reversals[i]
 			for _, k := range s.Reversals {
-				if unknown(r.State) && ledger.Names(k.Metadata, r.Name) {
+				if undecided(r.State) && ledger.Names(k.Metadata, r.Name) {
 					all = append(all, Evidence{r.ID, r.State, k.ID, k.Amount})
 				}
 			}
@@ -215,7 +215,7 @@ func returned(t *ledger.Transfer, o object) (found []Difference) {
 			switch {
 			case count > 1:
 				found = append(found, differ(ReversalTwice, t.ID, k.id, "it is reversal %s, made a second time", r.ID))
-			case r.StripeID == "" && !unknown(r.State):
+			case r.StripeID == "" && !undecided(r.State):
 				found = append(found, differ(FalseFailed, t.ID, k.id, "reversal %s is %s in the ledger, and Stripe holds it", r.ID, r.State))
 			case k.amount != r.Amount:
 				found = append(found, differ(Amount, t.ID, k.id, "the reversal is of %d at Stripe, and of %d here", k.amount, r.Amount))

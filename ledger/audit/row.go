@@ -15,6 +15,10 @@ func unknown(s ledger.State) bool {
 	return s == "sending" || s == "unresolved" || s == "parked"
 }
 
+// undecided reports a state that Stripe may have left while the ledger does not know: an outcome
+// that is not known, or a reversal that Stripe kept pending when it was last read.
+func undecided(s ledger.State) bool { return unknown(s) || s == "pending_at_stripe" }
+
 // tally counts what is no difference.
 func (a *Auditor) tally(t *ledger.Transfer) {
 	open := unknown(t.State)
@@ -26,7 +30,7 @@ func (a *Auditor) tally(t *ledger.Transfer) {
 		unfinished = !t.HoldEndsAt.IsZero() // a hold of it ends by itself
 	}
 	for i := range t.Reversals {
-		open = open || unknown(t.Reversals[i].State)
+		open = open || undecided(t.Reversals[i].State)
 		if t.Reversals[i].State == "completed" {
 			a.report.Returned[t.Money.Currency] += t.Reversals[i].Amount
 		}
@@ -57,7 +61,7 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 		case "permanently_failed":
 			givenUp++
 		case "canceled":
-		case "pending", "sending", "failed", "unresolved", "parked":
+		case "pending", "sending", "failed", "unresolved", "parked", "pending_at_stripe":
 			driven++
 		default:
 			a.differ(State, t.ID, r.StripeID, "reversal %s is %q, which is no state of one", r.ID, r.State)
