@@ -69,7 +69,7 @@ func TestHoldsAreShownOneByOneAndOverriddenByName(t *testing.T) {
 	}
 	s.message(id, `{"type":"release","reason":"x"}`)
 	s.paid(id)
-	r := s.message(id, `{"type":"reverse","amount":30,"reason":"x"}`).json(t)["reversals"].([]any)[0].(map[string]any)["id"].(string)
+	r := s.message(id, `{"type":"reverse","amount":30,"reason":"x","reference":"r-1"}`).json(t)["reversals"].([]any)[0].(map[string]any)["id"].(string)
 	a = s.message(id, `{"type":"hold","reason":"wrong one","reversal":"`+r+`"}`)
 	if got := a.json(t)["reversals"].([]any)[0].(map[string]any); a.status != 202 || got["held_by"] != "operator" || len(holdsOf(got)) != 1 {
 		t.Errorf("%d %s", a.status, a.body)
@@ -112,29 +112,29 @@ func TestAWrongMessageIsRefusedFieldByField(t *testing.T) {
 		`{"type":7,"reason":"x"}`:        {"type"},
 		`{"type":"cancel"}`:              {"reason"},
 		`{"type":"cancel","reason":""}`:  {"reason"},
-		`{"type":"cancel","reason":"` + strings.Repeat("x", 501) + `"}`:            {"reason"},
-		`{"type":"cancel","reason":"x","status":"completed"}`:                      {"status"},
-		`{"type":"cancel","reason":"x","amount":5}`:                                {"amount"},
-		`{"type":"retry","reason":"x","until":"2027-01-01T00:00:00Z"}`:             {"until"},
-		`{"type":"reverse","reason":"x","reference":"re_1","amount":0}`:            {"amount"},
-		`{"type":"reverse","reason":"x","reference":"re_1","amount":-1}`:           {"amount"},
-		`{"type":"reverse","reason":"x","reference":"re_1","amount":1.5}`:          {"amount"},
-		`{"type":"reverse","reason":"x","reference":"re_1","amount":"5"}`:          {"amount"},
-		`{"type":"hold","reason":"x","until":"2026-01-31T11:59:59Z"}`:              {"until"},
-		`{"type":"hold","reason":"x","until":"tomorrow"}`:                          {"until"},
-		`{"type":"resolve","reason":"x"}`:                                          {"outcome"},
-		`{"type":"resolve","reason":"x","outcome":"completed"}`:                    {"stripe_id"},
-		`{"type":"resolve","reason":"x","outcome":"completed","stripe_id":"py_1"}`: {"stripe_id"},
-		`{"type":"resolve","reason":"x","outcome":"failed","stripe_id":"tr_1"}`:    {"stripe_id"},
-		`{"type":"reverse","reason":"x","amount":5}`:                               {"reference"},
-		`{"type":"cancel","reason":"x","reference":"re_1"}`:                        {"reference"},
-		`{"type":"cancel","type":"reverse","reason":"x"}`:                          {"type"},
-		`{"type":"hold","reason":"x","override":"schedule"}`:                       {"override"},
-		`{"type":"release","reason":"x","override":"christmas"}`:                   {"override"},
-		`{"type":"cancel","reason":"x","reversal":"trr_1"}`:                        {"reversal"},
-		`{"type":"cancel","reason":"x","reversal":"` + ledger.ID{}.String() + `"}`: {"reversal"},
-		`{"type":"reverse","reason":"x","reversal":"` + id.String() + `"}`:         {"reversal"},
-		`{"type":"cancel","reason":"x","by":"somebody else"}`:                      {"by"},
+		`{"type":"cancel","reason":"` + strings.Repeat("x", 501) + `"}`:                    {"reason"},
+		`{"type":"cancel","reason":"x","status":"completed"}`:                              {"status"},
+		`{"type":"cancel","reason":"x","amount":5}`:                                        {"amount"},
+		`{"type":"retry","reason":"x","until":"2027-01-01T00:00:00Z"}`:                     {"until"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":0}`:                    {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":-1}`:                   {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":1.5}`:                  {"amount"},
+		`{"type":"reverse","reason":"x","reference":"re_1","amount":"5"}`:                  {"amount"},
+		`{"type":"hold","reason":"x","until":"2026-01-31T11:59:59Z"}`:                      {"until"},
+		`{"type":"hold","reason":"x","until":"tomorrow"}`:                                  {"until"},
+		`{"type":"resolve","reason":"x"}`:                                                  {"outcome"},
+		`{"type":"resolve","reason":"x","outcome":"completed"}`:                            {"stripe_id"},
+		`{"type":"resolve","reason":"x","outcome":"completed","stripe_id":"py_1"}`:         {"stripe_id"},
+		`{"type":"resolve","reason":"x","outcome":"failed","stripe_id":"tr_1"}`:            {"stripe_id"},
+		`{"type":"reverse","reason":"x","amount":5}`:                                       {"reference"},
+		`{"type":"cancel","reason":"x","reference":"re_1"}`:                                {"reference"},
+		`{"type":"cancel","type":"reverse","reason":"x"}`:                                  {"type"},
+		`{"type":"hold","reason":"x","override":"schedule"}`:                               {"override"},
+		`{"type":"release","reason":"x","override":"christmas"}`:                           {"override"},
+		`{"type":"cancel","reason":"x","reversal":"trr_1"}`:                                {"reversal"},
+		`{"type":"cancel","reason":"x","reversal":"` + ledger.ID{}.String() + `"}`:         {"reversal"},
+		`{"type":"reverse","reason":"x","reference":"r","reversal":"` + id.String() + `"}`: {"reversal"},
+		`{"type":"cancel","reason":"x","by":"somebody else"}`:                              {"by"},
 	} {
 		s.message(id, body).wants(t, invalidRequest, fields...)
 	}
