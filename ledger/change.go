@@ -223,7 +223,8 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 //
 // A refusal closes the generation only when no other send of it is open, or when it is a
 // replay of the stored answer; otherwise it takes its own send off the count, and the
-// operation stays unresolved.
+// operation stays unresolved. A key that was retraced is older than the row knows: Stripe may forget
+// the refusal while that other send is under way, so its replay proves nothing of that.
 func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change, bool, error) {
 	op := t.operation(subject)
 	if a.Verdict == Done {
@@ -240,7 +241,7 @@ func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change,
 	if a.Verdict != Unknown {
 		others--
 		switch {
-		case a.Verdict == Failed && (a.Replayed || others == 0):
+		case a.Verdict == Failed && (a.Replayed && !op.Retraces() || others == 0):
 			e, others = EventRefuse, 0
 		case a.Verdict == NotExecuted && others == 0:
 			e = EventNotExecuted
@@ -390,10 +391,11 @@ func (p Policy) rested(o *Operation) {
 
 // clear reports an operation of which a generation may begin: one that retraces the keys of an order
 // that may have been lost was looked up just now. What of that order was sent so long ago that Stripe
-// may have forgotten its key is in the list by then (QUIET and twice SAFE are less than a key's life);
-// what was sent since has a key, which the generation uses.
+// may have forgotten its key is in the list by then: the look is at most as old as a key's life leaves
+// beside QUIET and SAFE. What was sent since has a key, which the generation uses.
 func (p Policy) clear(o *Operation, now time.Time) bool {
-	return !o.Retraces() || !o.ClearAt.IsZero() && now.Before(o.ClearAt.Add(p.Windows.Safe))
+	w := p.Windows
+	return !o.Retraces() || !o.ClearAt.IsZero() && now.Before(o.ClearAt.Add(max(w.Lag, min(w.Safe, w.KeyLife-w.Safe-w.Quiet))))
 }
 
 // GiveUp ends an operation of which no send is open.

@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	. "github.com/settled/settled/ledger"
 )
@@ -188,5 +190,41 @@ func TestAnExternalReversalHasOneID(t *testing.T) {
 	first, again, other := ExternalID("trr_1"), ExternalID("trr_1"), ExternalID("trr_2")
 	if first != again || first == other {
 		t.Error("finding one twice would book it twice, or two as one")
+	}
+}
+
+// An order of a later epoch may repeat a lost one under its keys, which are older than its row.
+func TestAReplayedRefusalOfARetracedKeyDoesNotCloseWhatIsOpen(t *testing.T) {
+	for _, epoch := range []int{1, 2} {
+		p := Policy{Windows: DefaultWindows(), Epoch: epoch, EpochSince: dawn.Add(-time.Hour)}
+		x := Accept(order(), id(1), epoch, dawn, By{}).After
+		if x.Retraces() != (epoch > 1) || x.Epoch != 1 {
+			t.Fatalf("in epoch %d it begins with the keys of %d", epoch, x.Epoch)
+		}
+		if _, err := x.Begin(p, dawn); errors.Is(err, ErrTooOld) != (epoch > 1) {
+			t.Fatalf("before it was looked up in epoch %d: %v", epoch, err)
+		}
+		x.ClearAt = dawn
+		c, err := x.Begin(p, dawn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Stamp(dawn)
+		x = c.After
+		c, _, err = x.Conclude(x.ID, 1, 1, timedOut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x = c.After
+		if c, err = x.Begin(p, dawn); err != nil {
+			t.Fatal(err)
+		}
+		x = c.After
+		a := refused
+		a.Replayed = true
+		c, _, err = x.Conclude(x.ID, 1, 1, a)
+		if want := map[int]State{1: FailedState, 2: Unresolved}[epoch]; err != nil || c.After.State != want {
+			t.Errorf("in epoch %d: %s, %v, want %s", epoch, c.After.State, err, want)
+		}
 	}
 }
