@@ -36,7 +36,7 @@ func (t *transfer) list(l *look, op *ledger.Operation) *listing {
 		return g
 	}
 	g := &listing{subject: op.ID, epoch: op.Epoch, gen: op.Generation, decides: decides, began: time.Now()}
-	g.query = stripe.PageQuery{Destination: x.Destination, Group: x.Group(), Limit: t.sys.conf.PageSize}
+	g.query = stripe.PageQuery{Destination: x.Destination, Group: x.Group()}
 	g.query.Since, g.query.Until = x.Created(op, t.w.record.Digest, t.sys.conf.Policy)
 	t.listing, l.listing = g, g
 	return g

@@ -61,7 +61,6 @@ type Config struct {
 	ReversalSweep time.Duration // the same for reversals; the shorter of the two counts
 	CommitTimeout time.Duration // of one statement group, default 30 s
 	ReadTimeout   time.Duration // of one read of Stripe, default 60 s
-	PageSize      int           // transfers in a page of a list; 0: as many as Stripe gives
 
 	Reconcile Reconcile // the zero value walks every hour
 

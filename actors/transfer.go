@@ -309,6 +309,9 @@ func (t *transfer) proceed(c actor.Context) {
 	case step.Action == ledger.Look:
 		w.look = &look{decides: step.Decides}
 		t.ask(c, reads)
+	case step.Action == ledger.Release && t.sys.conf.Verify != nil && !t.sys.clocks.heardSince(time.Time{}):
+		// Our two clocks may be wrong together. The account's verification brings Stripe's.
+		t.wait(c, step, hearMost)
 	case step.Action == ledger.Release:
 		change, err := x.Lapse(now.Add(-policy.Clocks.Behind))
 		t.commit(c, change, err, nil)
@@ -342,7 +345,9 @@ func (t *transfer) wait(c actor.Context, d time.Duration) {
 	if end := t.w.record.Transfer.NextHoldEnd(); !end.IsZero() {
 		// A hold ends at its own time, by every clock, whatever else is waited for.
 		now, policy := t.now()
-		d = min(d, policy.Until(ledger.Step{Action: ledger.Release, At: end}, now))
+		if left := policy.Until(ledger.Step{Action: ledger.Release, At: end}, now); left > 0 {
+			d = min(d, left)
+		}
 	}
 	self, sys, m := c.Self(), t.sys, due{t.inc}
 	d = max(d, waitLeast)

@@ -54,7 +54,13 @@ func (w *world) start(slot int) (*node, error) {
 		},
 		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
 		Reconcile: actors.Reconcile{Interval: w.plan.Walk, Rate: -1},
-		Metrics:   n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name}, Turn: n.turn,
+		Wall:      w.wall,
+		Verify: func(ctx context.Context) (string, error) { // and so hears Stripe's clock before anything is sent
+			id, _, err := client.Account(ctx)
+			return id, err
+		},
+		Passing: func(error) bool { return true },
+		Metrics: n.metrics, Log: w.log, NewID: w.newID, Dispatcher: dispatcher{w.driver, n.name}, Turn: n.turn,
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type plan struct {
 	LoseAnswer            float64 // of the API to the platform
 	StripeSkew, BaseSkew  time.Duration
 	SkewJumps             bool     // the database's clock jumps back and forth
+	Wrong                 []wrong  // times in which clocks are off
 	Outages               []outage // of the calls that move money, while reads work
 	Weather               []spell  // what must be waited for
 	Sweep                 time.Duration
@@ -97,6 +98,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.traffic(rng, seed, transfers)
 	p.hold(rand.New(rand.NewPCG(seed, 27)))
 	p.drawWeather(rand.New(rand.NewPCG(seed, 20)))
+	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
 		m := planned{at: time.Duration(rng.Float64() * float64(p.Troubled)), order: p.orders[rng.IntN(len(p.orders))].order}

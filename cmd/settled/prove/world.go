@@ -222,7 +222,7 @@ func (w *world) clock() time.Time {
 	if w.plan.SkewJumps && now.Sub(w.began)/time.Hour%3 == 1 {
 		off = -off
 	}
-	return now.Add(off)
+	return now.Add(off + w.off(false))
 }
 
 // open makes the world's database and its Stripe.
@@ -262,6 +262,7 @@ func (w *world) story() {
 	w.meddle()
 	w.weather()
 	w.misfortunes()
+	w.clocksGoWrong()
 	time.Sleep(w.plan.Troubled)
 	w.turn("faults end")
 	w.calm.Store(true)
