@@ -48,7 +48,7 @@ func (g *gate) listen(c actor.Context) {
 	}
 	of := q.turns[0].asks[0].age
 	g.no++
-	g.out[g.no] = time.Now()
+	g.out[g.no], g.outOf[g.no] = time.Now(), reads
 	no, self, sys := g.no, c.Self(), g.sys
 	go func() {
 		sys.hear(no, of)

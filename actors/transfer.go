@@ -311,7 +311,7 @@ func (t *transfer) proceed(c actor.Context) {
 		t.ask(c, reads)
 	case step.Action == ledger.Release && t.sys.conf.Verify != nil && !t.sys.clocks.heardSince(time.Time{}):
 		// Our two clocks may be wrong together. The account's verification brings Stripe's.
-		t.wait(c, step, hearMost)
+		t.wait(c, hearMost)
 	case step.Action == ledger.Release:
 		change, err := x.Lapse(now.Add(-policy.Clocks.Behind))
 		t.commit(c, change, err, nil)
