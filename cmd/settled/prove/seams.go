@@ -355,6 +355,9 @@ func (h hook) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 
 // deliver brings an event to a daemon.
 func (w *world) deliver(id string, body []byte, signature string) (status int) {
+	w.mu.Lock()
+	w.herd.hears(body)
+	w.mu.Unlock()
 	if n := w.anyNode("event " + id); n != nil {
 		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{"Content-Type": "application/json", "Stripe-Signature": signature})
 	}

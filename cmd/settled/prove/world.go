@@ -54,6 +54,7 @@ type world struct {
 
 	mu         sync.Mutex
 	watch      *audit.Watch
+	herd       herd
 	violations []audit.Violation
 	faults     map[string]int
 	orders     []*asked // as the plan has them
@@ -133,6 +134,7 @@ func (w *world) committed(changes []ledger.Change, won []bool) {
 	for i, c := range changes {
 		if won[i] {
 			w.watch.Committed(c, time.Now())
+			w.herd.sees(&c)
 		}
 	}
 }
@@ -272,6 +274,7 @@ func (w *world) story() {
 	w.reconcile()
 	w.rest()
 	w.audit()
+	w.herds()
 	w.again()
 	w.close()
 }
