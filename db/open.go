@@ -28,6 +28,8 @@ type Options struct {
 	MaxConns int
 	// LockWait is how long SQLite waits for another process that writes (default 5 s).
 	LockWait time.Duration
+	// Existing refuses a missing SQLite file, which is created otherwise.
+	Existing bool
 	// Log hears of what an operator should know (default: nobody does).
 	Log *slog.Logger
 	// Connector stands between database/sql and what makes its connections, of which SQLite has
@@ -107,6 +109,11 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 		return nil, err
 	}
 	if rest, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if path, err := litePath(rest); err == nil && opts.Existing {
+			if err := exists(path); err != nil {
+				return nil, err
+			}
+		}
 		return openSQLite(ctx, rest, opts)
 	}
 	return openPostgres(ctx, url, opts)

@@ -29,7 +29,7 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	}
 	log := newLogger(conf, w.stderr)
 	defer flush(log)
-	d, err := db.Open(ctx, conf.databaseURL, db.Options{Log: log})
+	d, err := db.Open(ctx, conf.databaseURL, db.Options{Existing: true, Log: log})
 	if err != nil {
 		return err
 	}

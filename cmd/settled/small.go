@@ -92,19 +92,20 @@ type (
 	}
 )
 
-// openOnly opens the configured database and leaves its schema alone.
-func openOnly(ctx context.Context, f flags, w world) (*db.DB, error) {
+// openOnly opens the configured database and leaves its schema alone. Only who makes a schema may
+// make a missing SQLite file.
+func openOnly(ctx context.Context, f flags, w world, makes bool) (*db.DB, error) {
 	v, problems := gather(f, w.environ, ".env")
 	conf, _ := v.parse(true) // only the database is needed
 	if len(problems) > 0 {
 		return nil, usageError{errors.Join(problems...)}
 	}
-	return db.Open(ctx, conf.databaseURL, db.Options{Log: newLogger(conf, w.stderr)})
+	return db.Open(ctx, conf.databaseURL, db.Options{Existing: !makes, Log: newLogger(conf, w.stderr)})
 }
 
 // Run applies the pending migrations.
 func (c migrateUp) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w)
+	d, err := openOnly(ctx, c.flags, w, true)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func (c migrateUp) Run(ctx context.Context, w world) error {
 
 // Run lists the migrations.
 func (c migrateStatus) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w)
+	d, err := openOnly(ctx, c.flags, w, false)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (c migrateDump) Run(w world) error {
 
 // Run takes a person's word for a ledger's mode.
 func (c migrateMode) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w)
+	d, err := openOnly(ctx, c.flags, w, false)
 	if err != nil {
 		return err
 	}
@@ -170,7 +171,7 @@ func (c migrateMode) Run(ctx context.Context, w world) error {
 
 // Run begins a new epoch.
 func (c migrateRestored) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w)
+	d, err := openOnly(ctx, c.flags, w, false)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 
 // openTokens opens the database, which must be up to date.
 func openTokens(ctx context.Context, f flags, w world) (*db.DB, error) {
-	d, err := openOnly(ctx, f, w)
+	d, err := openOnly(ctx, f, w, false)
 	if err != nil {
 		return nil, err
 	}

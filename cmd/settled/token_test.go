@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,7 +56,11 @@ func TestAPrincipalGetsASecondTokenAndLosesTheFirst(t *testing.T) {
 	if tokens, err := d.Tokens(t.Context()); err != nil || len(tokens) != 3 {
 		t.Errorf("%d tokens, %v", len(tokens), err)
 	}
-	if code, _, says := call(t, []string{"DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "new.db")}, "token", "list"); code != exitFailed || !strings.Contains(says, "migrate up") {
+	empty := filepath.Join(t.TempDir(), "new.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, says := call(t, []string{"DATABASE_URL=sqlite:" + empty}, "token", "list"); code != exitFailed || !strings.Contains(says, "migrate up") {
 		t.Errorf("a database without tables: exit %d, %s", code, says)
 	}
 }
