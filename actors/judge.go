@@ -189,7 +189,10 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 		f := &stored[i]
 		switch {
 		case !opened[i]:
-		case f.Class == audit.Foreign || f.Class == audit.Parked: // of no harm in themselves
+		case f.Class == audit.Foreign: // an account may have many: see tellForeign
+			w.foreign++
+			w.sys.log.Debug("drift", "finding", f.ID, "difference", f.Difference.String())
+		case f.Class == audit.Parked: // of no harm in itself
 			w.sys.log.Warn("drift", "finding", f.ID, "difference", f.Difference.String())
 		default:
 			w.sys.alarm("drift", "finding", f.ID, "difference", f.Difference.String())
@@ -199,6 +202,15 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 		}
 	}
 	return mended, nil
+}
+
+// tellForeign tells in one line how many transfers were found that others made: the first walk over
+// an account that also pays by other ways finds all of them.
+func (w *walker) tellForeign() {
+	if w.foreign > 0 {
+		w.sys.log.Warn("others made transfers in this account; GET /v1/drift?class=foreign lists them, and RECONCILE_FOREIGN=ignore passes them over", "transfers", w.foreign)
+	}
+	w.foreign = 0
 }
 
 // applyTimeout bounds how long a transfer's actor is waited for.

@@ -26,11 +26,13 @@ type walker struct {
 	cancel  context.CancelFunc
 	walking atomic.Bool
 
-	at     audit.Walk          // how far it is
-	saved  time.Time           // when that was last stored
-	seen   map[string]struct{} // Stripe's IDs in this window that were compared with their rows
-	before map[string]struct{} // those of the window before
-	debt   int                 // calls that reads made beyond their permits
+	at      audit.Walk          // how far it is
+	saved   time.Time           // when that was last stored
+	seen    map[string]struct{} // Stripe's IDs in this window that were compared with their rows
+	before  map[string]struct{} // those of the window before
+	debt    int                 // calls that reads made beyond their permits
+	listed  map[string]struct{} // Stripe's IDs on the page before
+	foreign int                 // findings about others' transfers that nobody was told of yet
 
 	mu    sync.Mutex
 	queue []glance
@@ -45,6 +47,7 @@ const (
 // whole makes a walk, or goes on with the one that was begun, to its end.
 func (w *walker) whole(every time.Duration) walkEnded {
 	s := w.sys
+	defer w.tellForeign()
 	stale := s.stale()
 	if m := w.aside(); m.in > 0 {
 		return m
@@ -105,6 +108,7 @@ func (w *walker) failed(err error) walkEnded {
 // aside looks at what events said, before or between walks: what it finds counts as found by
 // the newest walk.
 func (w *walker) aside() walkEnded {
+	defer w.tellForeign()
 	var ended audit.Walk
 	err := w.store(func(ctx context.Context) (err error) {
 		w.at, ended, err = w.sys.conf.Store.Walks(ctx)
@@ -167,6 +171,7 @@ func (w *walker) window() error {
 
 // page compares one page of Stripe's transfers with their rows, which are read after it.
 func (w *walker) page(page stripe.TransferPage) error {
+	page = w.fresh(page)
 	w.at.AtStripe += int64(len(page.Transfers))
 	w.sys.metrics.walkCompared.WithLabelValues("stripe").Add(float64(len(page.Transfers)))
 	var names []ledger.ID
@@ -195,6 +200,23 @@ func (w *walker) page(page stripe.TransferPage) error {
 		}
 	}
 	return w.strangers(strangers)
+}
+
+// fresh leaves out what the page before had too: pages overlap when objects come while they are
+// read, and a transfer that is listed twice is one transfer.
+func (w *walker) fresh(page stripe.TransferPage) stripe.TransferPage {
+	before := w.listed
+	w.listed = make(map[string]struct{}, len(page.Transfers))
+	out := stripe.TransferPage{More: page.More}
+	for i, s := range page.Transfers {
+		_, again := before[s.ID]
+		_, twice := w.listed[s.ID]
+		w.listed[s.ID] = struct{}{}
+		if !again && !twice {
+			out.Transfers, out.Partial = append(out.Transfers, s), append(out.Partial, page.Partial[i])
+		}
+	}
+	return out
 }
 
 // agree compares a transfer as Stripe lists it with its row. What does not agree is only a

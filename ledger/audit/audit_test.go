@@ -584,3 +584,18 @@ func TestATransferInItsOwnGroupIsNoStrangerWithoutItsMetadata(t *testing.T) {
 		t.Errorf("in the group of an operation without a row: %v", d)
 	}
 }
+
+func TestATransferThatIsListedTwiceIsOne(t *testing.T) {
+	for _, kind := range []string{"unresolved, there", "completed", "partially reversed"} {
+		w := &world{}
+		w.add(kinds(1, 1000)[kind])
+		row := &w.rows[0].Transfer
+		if found := Compare(row, append(w.stripe, w.stripe...)); len(found) != 0 {
+			t.Errorf("%s: %v", kind, found)
+		}
+		w.stripe = append(w.stripe, w.stripe...)
+		if found := w.audit().Differences; len(found) != 0 {
+			t.Errorf("%s, to the auditor: %v", kind, found)
+		}
+	}
+}

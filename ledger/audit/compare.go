@@ -15,7 +15,14 @@ import (
 func Compare(t *ledger.Transfer, held []ledger.StripeTransfer) []Difference {
 	var all []object
 	for _, s := range held {
-		if o := objectOf(s); o.of(t) {
+		o := objectOf(s)
+		if !o.of(t) {
+			continue
+		}
+		// Pages may overlap: what comes again counts once, as it came last.
+		if i := slices.IndexFunc(all, func(k object) bool { return k.id == o.id }); i >= 0 {
+			all[i] = o
+		} else {
 			all = append(all, o)
 		}
 	}
