@@ -421,6 +421,9 @@ type canary struct{ w *world }
 
 func (c canary) Write(line []byte) (int, error) {
 	c.w.search("a log line", line)
+	if text := string(line); strings.Contains(text, `"msg":"panic"`) || strings.Contains(text, "the ledger refused a change") {
+		c.w.breaks(29, "%.600s", text)
+	}
 	return len(line), nil
 }
 
