@@ -83,7 +83,11 @@ func (t *transfer) denied(c actor.Context) {
 // commitTo makes the intent durable. Only the winner of that commit may call. It reports
 // false when nothing may be sent after all.
 func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time) bool {
-	change, err := t.w.record.Transfer.Begin(policy, now)
+	x := t.w.record.Transfer
+	if t.w.record.Digest.Untimed {
+		x = x.Afresh()
+	}
+	change, err := x.Begin(policy, now)
 	switch {
 	case errors.Is(err, ledger.ErrTooOld): // the key aged while the permit came, or the clocks parted; the plan says what now
 		return false
@@ -185,6 +189,10 @@ func (t *transfer) weigh(c actor.Context, m answered) {
 		}
 	}
 	awaited := t.awaited()
+	if t.w.record.Digest.Untimed && m.answer.Puzzling() {
+		// It may be a lie, which only a resend under the same key would show; and how old that key is nobody knows.
+		m.answer.Verdict = ledger.Unknown
+	}
 	change, changed, err := x.Conclude(m.subject, m.epoch, m.gen, m.answer)
 	if errors.Is(err, ledger.ErrConflict) {
 		t.over(m)

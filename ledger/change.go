@@ -155,6 +155,17 @@ func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
 	return c
 }
 
+// Afresh returns the transfer as one whose next send begins a generation. It is for a generation that
+// was first sent while the clocks disagreed, and was not executed: nothing of it is open, but how old
+// its key is nobody knows, and Stripe may have forgotten it.
+func (t Transfer) Afresh() Transfer {
+	if op, _ := t.Current(); op != nil && op.State == Pending {
+		t.Reversals = slices.Clone(t.Reversals)
+		spend(t.operation(op.ID))
+	}
+	return t
+}
+
 // Begin commits to a send: the intent that must be durable before the call. A closed
 // generation earns the next one; one that is open, or that was never executed, keeps its key
 // while that is young. now is the database's.
