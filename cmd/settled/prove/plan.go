@@ -29,6 +29,7 @@ type plan struct {
 	SkewJumps             bool     // the database's clock jumps back and forth
 	Wrong                 []wrong  // times in which clocks are off
 	Outages               []outage // of the calls that move money, while reads work
+	blind                 bool     // see drawOutages
 	Weather               []spell  // what must be waited for
 	Sweep                 time.Duration
 	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
@@ -92,7 +93,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 		p.LoseEvent = 1 // no event ever comes: answers and reads must do
 	}
 	p.drawOutages(rng, w.Safe)
-	if rng.IntN(2) == 0 {
+	if rng.IntN(2) == 0 && !p.blind {
 		p.PageMax = 1 + rng.IntN(3)
 	}
 	p.traffic(rng, seed, transfers)
@@ -117,6 +118,9 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 	spread := time.Duration(1+rng.IntN(int(p.Troubled/time.Hour))) * time.Hour
 	sellers := 1 + rng.IntN(8)
 	ofCharges := rng.IntN(3) == 0
+	if p.blind {
+		sellers, ofCharges = 1+rng.IntN(3), true
+	}
 	moment := func() time.Duration { return time.Duration(rng.Float64() * float64(spread)) }
 	for i := range transfers {
 		seller := rng.IntN(sellers)
