@@ -142,7 +142,8 @@ func (c *Client) whole(ctx context.Context, t *object, what string) (ledger.Stri
 func (c *Client) Account(ctx context.Context) (id string, livemode bool, err error) {
 	const what = "read the account of the key"
 	var account object
-	if err := c.get(ctx, "/v1/account", nil, what, &account); err != nil {
+	// Its ID is compared with the ledger's: an account is evidence by what it says, whoever carried it.
+	if _, err := c.fetch(ctx, "/v1/account", nil, what, &account); err != nil {
 		return "", false, err
 	}
 	if account.Object != "account" || !isID(account.ID, "acct_") {
@@ -208,16 +209,22 @@ func (c *Client) page(ctx context.Context, path string, filter *form.Values, wha
 // get makes one GET. It has no idempotency key, so net/http may repeat it on a broken
 // connection, which is welcome.
 func (c *Client) get(ctx context.Context, path string, query *form.Values, what string, into sdk.LastResponseSetter) error {
+	header, err := c.fetch(ctx, path, query, what, into)
+	if err == nil && !signed(header) && !c.lenient { // a gateway's empty list would prove absence
+		return &ReadError{Scope: ledger.ScopeDown, HTTPStatus: http.StatusOK, Code: "not_stripe",
+			Err: &cause{what + ": the answer carries no Request-Id, so it is not Stripe's", nil}}
+	}
+	return err
+}
+
+// fetch is get for answers from which nothing is concluded that they do not say.
+func (c *Client) fetch(ctx context.Context, path string, query *form.Values, what string, into sdk.LastResponseSetter) (http.Header, error) {
 	a := &attempt{max: pageMax}
 	err := c.call(ctx, a, func(ctx context.Context) error {
 		return c.backend.CallRaw(http.MethodGet, path, c.key.reveal(), query, &sdk.Params{Context: ctx}, into)
 	})
 	if err == nil && a.status >= 200 && a.status < 300 {
-		if !signed(a.header) && !c.lenient { // a gateway's empty list would prove absence
-			return &ReadError{Scope: ledger.ScopeDown, HTTPStatus: a.status, Code: "not_stripe",
-				Err: &cause{what + ": the answer carries no Request-Id, so it is not Stripe's", nil}}
-		}
-		return nil
+		return a.header, nil
 	}
 	o := c.observe(ctx, a, ledger.CreateTransfer, err)
 	n := classify(&o)
@@ -236,7 +243,7 @@ func (c *Client) get(ctx context.Context, path string, query *form.Values, what 
 	if o.shape == refused {
 		failed.Said = o.message
 	}
-	return failed
+	return nil, failed
 }
 
 // badRead is an answer that was read and cannot be used.

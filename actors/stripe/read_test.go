@@ -370,6 +370,10 @@ func TestAccountSaysWhoseKeyItIs(t *testing.T) {
 			t.Errorf("%s: %s, %t, %v", key, id, livemode, err)
 		}
 	}
+	bare := reply{status: 200, body: `{"object":"account","id":"acct_1Platform"}`}.but("Request-Id", "")
+	if id, _, err := client(t, serve(t, bare)).Account(t.Context()); id != "acct_1Platform" || err != nil {
+		t.Errorf("an account that some proxy carried is believed by its ID: %q, %v", id, err)
+	}
 	for _, body := range []string{`{}`, transferObject().String(), `{"object":"account","id":"x"}`} {
 		if _, _, err := client(t, serve(t, reply{status: 200, body: body})).Account(t.Context()); err == nil {
 			t.Errorf("%s is an account", body)
