@@ -85,7 +85,7 @@ func TestATransferComesWithAllItsReversals(t *testing.T) {
 			}
 			want := ledger.StripeTransfer{
 				ID: "tr_9Demo01", Amount: 4200, AmountReversed: int64(10 * n), Currency: "eur", Destination: "acct_9Seller1",
-				SourceTransaction: "ch_9Demo", TransferGroup: "order_77", Created: time.Unix(1767225600, 0).UTC(), Metadata: transferRequest().Metadata,
+				SourceTransaction: "ch_9Demo", TransferGroup: "order_77", Description: "Order 77", Created: time.Unix(1767225600, 0).UTC(), Metadata: transferRequest().Metadata,
 			}
 			for i := n; i > 0; i-- {
 				want.Reversals = append(want.Reversals, ledger.StripeReversal{
