@@ -42,7 +42,7 @@ func TestWhileOneRowIsLockedAllOthersAreCommitted(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			id := uuid.Must(uuid.NewV7())
-			_, err := w.node.system.Inject(context.Background(), ledger.Message{ID: id, Transfer: locked, Type: ledger.MessageReverse, Amount: 1, By: ledger.By{Message: id, Principal: "test"}})
+			_, err := w.node.system.Inject(context.Background(), ledger.Message{ID: id, Transfer: locked, Type: ledger.MessageReverse, Amount: 1, Reference: "refund", By: ledger.By{Message: id, Principal: "test"}})
 			done <- err
 		}()
 		synctest.Wait()

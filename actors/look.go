@@ -299,10 +299,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 	}
 	// What the database lost may well be there: it is looked for. Else only an open send is.
 	expected := op.State.Undecided() || op.Seen < t.sys.Policy().Epoch || op.Retraces()
-	if op.Generation == 0 {
-		sys, was, at := t.sys, *op, createdAt(found, stripeID)
-		go sys.unsent(&was, at, stripeID)
-	}
+	was, at := *op, createdAt(found, stripeID)
 	before, awaited := t.w.record.Transfer.State, t.awaited()
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
 		if errors.Is(err, errStale) && l.order == nil {
@@ -314,6 +311,9 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 			t.learned(c, ch, awaited)
 			t.confirmed(ch, expected)
 			t.applied(c, l)
+			if was.Generation == 0 { // and that is the ledger's last word: an actor that is behind it proves nothing
+				go t.sys.unsent(&was, at, stripeID)
+			}
 		}
 		if l.order != nil {
 			l.order.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
