@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/settled/settled/actors/stripe"
+	"github.com/settled/settled/cmd/settled/adapt"
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/ledger"
 )
@@ -172,7 +173,7 @@ func TestAKeyOfAnotherAccountIsFoundOutHoweverItIsHidden(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			account, err := verifyAccount(d, client, ledger.TestMode, slog.New(slog.DiscardHandler))(t.Context())
+			account, err := adapt.VerifyAccount(d, client, ledger.TestMode, slog.New(slog.DiscardHandler))(t.Context())
 			if account != tc.account || (err == nil) != tc.passes || errors.Is(err, db.ErrMisbound) != tc.ends {
 				t.Errorf("%q, %v", account, err)
 			}

@@ -84,7 +84,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 		Store: crashStore(store0), Transient: db.Transient, Broken: db.Damaged, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
 		Names:  store0.NamesFrom,
-		Verify: verifyAccount(store0, client, conf.mode, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
+		Verify: adapt.VerifyAccount(store0, client, conf.mode, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
 		Metrics: registry, Log: log,
 	})
 	if err != nil {
@@ -135,6 +135,14 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 		log.Warn("the budget for stopping was too short", "err", stopped)
 	}
 	return errors.Join(misbound(err), drained, closed)
+}
+
+// misbound makes a wrong use of a ledger of another account or mode, which only a person can mend.
+func misbound(err error) error {
+	if errors.Is(err, db.ErrMisbound) {
+		return usageError{err}
+	}
+	return err
 }
 
 // forgetKeys drops stored answers of idempotent requests after a week, and what compares references after two days.

@@ -44,6 +44,7 @@ var Invariants = []Invariant{
 	{27, "a hold ends at its own time, by a message that means it, or with its operation; no POST begins while one stands", "audit, watch"},
 	{28, "nothing is given up before the policy allows it: not for an unknown, a condition, the platform's own trouble, nor too early", "watch"},
 	{29, "no part of a daemon panics, and the ledger refuses no change that one makes", "prove"},
+	{30, "nothing is sent to another account than the ledger's", "prove, tests"},
 }
 
 // Invariants returns the numbers of the promises that a difference of the class breaks.

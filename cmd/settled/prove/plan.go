@@ -34,6 +34,8 @@ type plan struct {
 	Sweep                 time.Duration
 	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
 
+	Stranger stranger
+
 	PageMax int // objects in a page of Stripe's lists; 0: as many as Stripe gives
 
 	charges  []charge // that orders are paid from
@@ -100,6 +102,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.hold(rand.New(rand.NewPCG(seed, 27)))
 	p.drawWeather(rand.New(rand.NewPCG(seed, 20)))
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
+	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
 		m := planned{at: time.Duration(rng.Float64() * float64(p.Troubled)), order: p.orders[rng.IntN(len(p.orders))].order}

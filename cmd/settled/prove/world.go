@@ -239,6 +239,9 @@ func (w *world) open() (err error) {
 	if _, _, _, err = w.db.Epoch(ctx); err != nil {
 		return err
 	}
+	if err = w.db.Bind(ctx, ledger.Binding{Account: ownAccount, Mode: ledger.TestMode}); err != nil {
+		return err
+	}
 	windows := w.conf.Policy.Windows
 	w.sim = stripesim.New(stripesim.Config{
 		Seed: w.seed, Faults: w.plan.Faults, Now: func() time.Time { return time.Now().Add(w.plan.StripeSkew) },
@@ -265,6 +268,7 @@ func (w *world) story() {
 	w.weather()
 	w.misfortunes()
 	w.clocksGoWrong()
+	w.intrude()
 	time.Sleep(w.plan.Troubled)
 	w.turn("faults end")
 	w.calm.Store(true)

@@ -1,4 +1,4 @@
-package main
+package adapt
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// verifyAccount proves that the key is the ledger's account's, and tells it: keys derived for one account mean nothing
+// VerifyAccount proves that the key is the ledger's account's, and tells it: keys derived for one account mean nothing
 // at another, so the same transfers would be paid again there.
 //
 // A restricted key may not be allowed to read its account. Stripe's own refusal names the account, which is as good. One
 // that does not may pass, but only over a ledger that was never bound: nothing was paid by it that could be paid again.
 // The 403 of a firewall says nothing of the key at all.
-func verifyAccount(d *db.DB, client *stripe.Client, mode ledger.Mode, log *slog.Logger) func(context.Context) (string, error) {
+func VerifyAccount(d *db.DB, client *stripe.Client, mode ledger.Mode, log *slog.Logger) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		id, _, err := client.Account(ctx)
 		var failed *stripe.ReadError
@@ -47,12 +47,4 @@ func verifyAccount(d *db.DB, client *stripe.Client, mode ledger.Mode, log *slog.
 		crash.Point("account.bound")
 		return id, nil
 	}
-}
-
-// misbound makes a wrong use of a ledger of another account or mode, which only a person can mend.
-func misbound(err error) error {
-	if errors.Is(err, db.ErrMisbound) {
-		return usageError{err}
-	}
-	return err
 }
