@@ -49,7 +49,7 @@ func (p *plan) drawStranger(rng *rand.Rand) {
 		return
 	}
 	p.Stranger = stranger{
-		From: time.Duration(rng.Float64() * float64(p.Troubled) / 2), For: time.Duration(1+rng.IntN(120)) * time.Minute, Answer: rng.IntN(len(abroad)),
+		From: time.Duration(rng.Float64() * float64(p.Troubled) / 2), For: time.Duration(1+rng.IntN(30)) * time.Minute, Answer: rng.IntN(len(abroad)),
 	}
 }
 
