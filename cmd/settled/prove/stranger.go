@@ -86,6 +86,7 @@ func (w *world) strange() (end func(), err error) {
 			return errors.Is(err, errOutage) || errors.Is(err, errDead) || db.Transient(err)
 		},
 		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
+		Wall:      w.wall,
 		Reconcile: actors.Reconcile{Interval: -1}, Metrics: prometheus.NewRegistry(), Log: w.log, NewID: w.newID,
 		Dispatcher: dispatcher{w.driver, n.name}, Turn: n.turn,
 		Verify:  adapt.VerifyAccount(w.db, client, ledger.TestMode, w.log),
