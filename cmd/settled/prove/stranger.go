@@ -113,7 +113,7 @@ func (x elsewhere) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 		return nil, err
 	}
 	if r.URL.Path != "/v1/account" {
-		w.breaks(29, "%s %s goes to another account", r.Method, r.URL.Path)
+		w.breaks(30, "%s %s goes to another account", r.Method, r.URL.Path)
 		return nil, errNoDial
 	}
 	a := abroad[w.plan.Stranger.Answer]
