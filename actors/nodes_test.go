@@ -79,7 +79,7 @@ func TestTwoDaemonsOverOneLedgerPayOnce(t *testing.T) {
 					}
 					w.passes(time.Duration(dice.Int64N(int64(20 * time.Minute))))
 				}
-				w.alarms(nil)
+				w.alarmsOfABadDay()
 			})
 		})
 	}

@@ -323,7 +323,7 @@ func TestAFaultyWorldHasNoDrift(t *testing.T) {
 				w.sim.SetFaults(stripesim.None)
 				w.passes(12 * time.Hour)
 				w.findsNothing()
-				w.alarms(nil)
+				w.alarmsOfABadDay()
 				var all []audit.Finding
 				all, err := w.db.Findings(w.Context(), audit.Filter{})
 				if err != nil {

@@ -462,6 +462,19 @@ func (w *world) alarms(want map[string]int) {
 	}
 }
 
+// alarmsOfABadDay wants no alarm but those for which a Stripe that fails in every way gives reason: answers that
+// nobody models or that contradict themselves, and the platform's own trouble. None is about the ledger.
+func (w *world) alarmsOfABadDay() {
+	w.Helper()
+	total := w.count("alarms_total")
+	for _, kind := range []string{"answer", "platform", "platform_funds", "waits_for_platform"} {
+		total -= w.count("alarms_total", "kind", kind)
+	}
+	if total != 0 {
+		w.Errorf("%v alarms that Stripe's faults do not explain", total)
+	}
+}
+
 // sent counts the POSTs so far.
 func (w *world) sent() int {
 	w.mu.Lock()
