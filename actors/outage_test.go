@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/ledger"
 )
@@ -36,6 +38,38 @@ func TestAnOutageThatEveryCallerGaveUpOnEndsByItself(t *testing.T) {
 		}
 		if r, err := w.db.ByReference(w.Context(), []string{"order-1"}); err != nil || len(r) != 0 {
 			w.Errorf("what its caller gave up was registered: %v, %v", r, err)
+		}
+	})
+}
+
+// A full disk takes a commit of nothing and refuses every other: it is no row that somebody holds.
+func TestALedgerWithoutRoomIsAnOutage(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		full := &pgconn.PgError{Code: "53100", Message: "could not extend file: No space left on device"}
+		w.node.store.onBefore(func(call string, changes []ledger.Change) error {
+			if call == "commit" && len(changes) > 0 {
+				return full
+			}
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(w.Context(), 10*time.Second)
+		defer cancel()
+		ordered := make(chan error, 1)
+		go func() {
+			_, err := w.node.system.Create(ctx, []ledger.Order{order(1)}, ledger.By{})
+			ordered <- err
+		}()
+		w.passes(8 * time.Second)
+		if err := w.node.system.Ready(w.Context()); !errors.Is(err, full) {
+			w.Errorf("while an order finds no room it is ready: %v", err)
+		}
+		w.node.store.mend()
+		if err := <-ordered; err != nil {
+			w.Errorf("there is room again, and the order: %v", err)
+		}
+		if err := w.node.system.Ready(w.Context()); err != nil {
+			w.Errorf("there is room again: %v", err)
 		}
 	})
 }

@@ -52,6 +52,7 @@ type Stripe interface {
 type Config struct {
 	Store     Store
 	Transient func(error) bool // an error of Store that passes by waiting
+	Exhausted func(error) bool // such an error that a commit of nothing may not show
 	Broken    func(error) bool // another error than ledger.ErrNewEpoch after which only a new start may go on
 	Stripe    Stripe
 	Policy    ledger.Policy
@@ -154,6 +155,9 @@ func New(conf Config) (*System, error) {
 	}
 	if conf.Transient == nil {
 		conf.Transient = func(error) bool { return true }
+	}
+	if conf.Exhausted == nil {
+		conf.Exhausted = func(error) bool { return false }
 	}
 	if conf.Broken == nil {
 		conf.Broken = func(error) bool { return false }

@@ -143,7 +143,8 @@ func (w *world) start(with ...settings) *node {
 		w.Fatal(err)
 	}
 	conf := actors.Config{
-		Store: n.store, Transient: func(err error) bool { return errors.Is(err, errOutage) || db.Transient(err) },
+		Exhausted: db.Exhausted,
+		Store:     n.store, Transient: func(err error) bool { return errors.Is(err, errOutage) || db.Transient(err) },
 		Stripe: client, Policy: w.policy, Limits: actors.Limits{Concurrency: 32},
 		TransferSweep: 10 * time.Minute, Metrics: n.metrics, Log: quietLog(),
 		Reconcile: actors.Reconcile{Interval: -1}, // its own tests begin it

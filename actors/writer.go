@@ -32,6 +32,7 @@ const (
 	writerMost    = 500 // changes in one transaction: 86–93 % of the gain of 1,000
 	outageBackoff = 50 * time.Millisecond
 	outageMost    = 2 * time.Second
+	exhaustedHold = 3 * time.Second // so long a commit of nothing ends no outage of a ledger without room
 	probeMost     = 5 * time.Second // so long the ledger may take to show that it can be written
 )
 
@@ -45,17 +46,27 @@ func (s *System) write(items []commit) { s.writeOn(items, false) }
 //
 // An outage ends here too, for nobody else may ever ask for a commit again: while it lasts, and
 // all who asked were let go, a commit of nothing is tried. And what fails although a commit of
-// nothing succeeds is no outage: somebody holds a row of it, and the rest must not wait for that.
+// nothing succeeds is no outage: somebody holds a row of it, and the rest must not wait for that. A
+// full disk is an outage: it takes a commit of nothing and refuses every other.
 func (s *System) writeOn(items []commit, retried bool) {
+	var exhausted time.Time // when it was last
 	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
 		if items = inTime(items, retried); len(items) == 0 && s.outage.Load() == nil {
 			return
 		}
 		err := s.commitAll(items, retried)
-		if err != nil && len(items) > 0 && !errors.Is(err, ledger.ErrNewEpoch) && s.writable() {
+		if err != nil && s.conf.Exhausted(err) {
+			exhausted = time.Now()
+		} else if err != nil && len(items) > 0 && !errors.Is(err, ledger.ErrNewEpoch) && s.writable() {
 			s.outage.Store(nil)
 			s.setApart(items)
 			return
+		}
+		if err == nil && len(items) == 0 && time.Since(exhausted) < exhaustedHold {
+			if !s.pause(wait) {
+				return
+			}
+			continue
 		}
 		if err == nil || len(items) == 0 && !s.transient(err) { // what waiting does not mend is no outage
 			s.outage.Store(nil)

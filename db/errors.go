@@ -80,6 +80,24 @@ func Transient(err error) bool {
 	return false
 }
 
+// Exhausted reports an error that says that the database has no room left, on its disk or in its memory, or cannot use
+// it. A commit that needs no room may succeed all the same, and shows nothing.
+func Exhausted(err error) bool {
+	var (
+		pg   *pgconn.PgError
+		lite *sqlite.Error
+	)
+	switch {
+	case errors.As(err, &pg):
+		class := pg.Code[:min(2, len(pg.Code))]
+		return class == "53" || class == "58" // insufficient resources, system error
+	case errors.As(err, &lite):
+		code := lite.Code() & 0xff
+		return code == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_NOMEM || code == sqlite3.SQLITE_IOERR
+	}
+	return false
+}
+
 // Damaged reports an error that says that the database itself is broken: no other answer of it
 // can be relied on, and nothing but a copy mends it.
 func Damaged(err error) bool {

@@ -16,7 +16,10 @@ import (
 
 // nasty are texts that mean something to one or another part of a database, and are only texts.
 var nasty = []string{`'`, `''`, `"`, `\`, `\'`, `?`, `??`, `?0`, `$1`, `$$`, `$a$`, `--`, `/*`, `;`, `%`, `_`, `a%`, `' OR '1'='1`, `'; DROP TABLE transfers; --`, `\'; DELETE FROM history; --`,
-	`") OR 1=1 --`, `E'\x27'`, `{}`, `NULL`, `null`, ` x`, `x `, `é`, "e\u0301", `İ`, `ﬀ`, `😀`, "\u202e", "\ufeff", "\ufffd", `{{.}}`, `${X}`, `%s%n`, `=1+1`, `<script>`}
+	`") OR 1=1 --`, `E'\x27'`, `{}`, `NULL`, `null`, `é`, `İ`, `ﬀ`, `😀`, "\ufffd", `{{.}}`, `${X}`, `%s%n`, `=1+1`, `<script>`}
+
+// unlike are texts that nobody can tell from another: as a name they are refused.
+var unlike = []string{` x`, `x `, "e\u0301", "\u202e", "\ufeff"}
 
 // Whatever is in a field or in a filter is a text: it is stored as it is and found by it alone,
 // and nothing else is changed, on either database. What the databases could not keep as it is
@@ -72,6 +75,12 @@ func TestWhatIsSentIsNeverSQL(t *testing.T) {
 				t.Fatalf("%q: %d %v", text, status, got)
 			}
 			ids[text] = got["id"].(string)
+		}
+		for _, text := range unlike {
+			status, got := ask("POST", "/v1/transfers", orderOf(text), "Idempotency-Key", fmt.Sprintf("%x", text))
+			if why, _ := json.Marshal(got["errors"]); status != 422 || !strings.Contains(string(why), `"field":"reference"`) || !strings.Contains(string(why), `"field":"seller"`) {
+				t.Errorf("%q as a name: %d %s", text, status, why)
+			}
 		}
 		all := func() string {
 			_, got := ask("GET", "/v1/transfers?limit=100", nil)

@@ -38,7 +38,6 @@ var Points = map[string][]string{
 		"store.judge.before", "store.judge.after",
 		"stripe.send.before", "stripe.send.after",
 		"stripe.transfer.before", "stripe.transfer.after",
-		"stripe.find.before", "stripe.find.after",
 		"engine.create.before", "engine.create.after",
 		"engine.inject.before", "engine.inject.after",
 		"engine.receive.before", "engine.receive.after",
