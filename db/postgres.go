@@ -333,9 +333,3 @@ func gather[T any](c column, rows reflect.Value, read func(reflect.Value) T) arr
 	}
 	return a
 }
-
-// isUnique reports that a row is there already.
-func isUnique(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "23505" || isUniqueSQLite(err)
-}

@@ -351,11 +351,3 @@ func (c column) value(row reflect.Value) any {
 	}
 	return nil
 }
-
-func isUniqueSQLite(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
-}

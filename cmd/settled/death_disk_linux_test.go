@@ -184,7 +184,7 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 	from := time.Now()
 	var why string
 	await("/readyz tells nothing", func() bool {
-		d.fill(0) // what is freed on the way is taken
+		d.fill(0)                                              // what is freed on the way is taken
 		err := s.api.call(ctx, "GET", "/readyz", "", nil, nil) // only who has a token is told of the database
 		why = fmt.Sprint(err)
 		return errors.Is(err, errAskAgain) && strings.Contains(why, says)
