@@ -51,7 +51,7 @@ func (d *DB) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead 
 		}
 		switch {
 		case last.No > 0 && last.EndedAt.IsZero():
-			if last.Owner != owner && at.Sub(last.TouchedAt.time()) < stale {
+			if last.Owner != owner && recent(at, last.TouchedAt.time(), stale) {
 				w = last.walk()
 				return nil
 			}
@@ -64,7 +64,7 @@ func (d *DB) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead 
 			mine, err = one(res) // else another took it at the same moment
 			w = last.walk()
 			return err
-		case last.No > 0 && at.Sub(last.BeganAt.time()) < every:
+		case last.No > 0 && recent(at, last.BeganAt.time(), every):
 			w = last.walk()
 			return nil
 		}
@@ -82,6 +82,10 @@ func (d *DB) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead 
 	}
 	return w, mine, nil
 }
+
+// recent reports a moment that is less than a while away. One further ahead was stamped by a clock that was wrong, and
+// must not hold everything up until it comes.
+func recent(now, then time.Time, within time.Duration) bool { return now.Sub(then).Abs() < within }
 
 // SaveWalk stores how far a walk has come, unless it changed since it was read: then another
 // owner has taken it, and false is returned. One without an Until has compared everything: it

@@ -270,6 +270,9 @@ func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change,
 		if e == EventRefuse && !a.Puzzling() {
 			spend(o)
 		}
+		if e == EventNotExecuted && a.Code == CodeClocks {
+			spend(o) // its first send may have been stamped by the clock that is wrong
+		}
 	})
 	c.History.Answer = a
 	return c, err == nil, err

@@ -142,3 +142,26 @@ func TestWhatMayBeATransferWithItsMetadataRemoved(t *testing.T) {
 	}
 	s.passes(1).proves(func() (Change, error) { return s.x.Suspect(s.p, "tr_1", s.now) }).is(Parked)
 }
+
+// Found by the simulation: an intent that was not called, because its commit came back with a time of a clock that was
+// ahead, looked young hours later.
+func TestAKeyThatAWrongClockStampedIsNotUsedAgain(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := Policy{Windows: DefaultWindows(), Epoch: 1}
+	c := Accept(order(), id(1), 1, noon, By{})
+	c.Stamp(noon)
+	sent, err := c.After.Begin(p, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent.Stamp(noon.Add(8 * time.Hour)) // by a clock that is wrong
+	x := sent.After
+	back, changed, err := x.Conclude(x.ID, x.Epoch, x.Generation, Answer{Row: "T26", Verdict: NotExecuted, Code: CodeClocks})
+	if err != nil || !changed || back.After.State != Pending {
+		t.Fatalf("not called: %v, %v, %s", changed, err, back.After.State)
+	}
+	again, err := back.After.Begin(p, noon.Add(10*time.Hour))
+	if err != nil || again.After.Generation != 2 {
+		t.Errorf("ten hours after it was stamped as eight hours ahead, it goes on under generation %d: %v", again.After.Generation, err)
+	}
+}
