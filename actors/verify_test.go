@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,9 @@ func (w *world) notice(code string) (n ledger.Notice, there bool) {
 }
 
 func TestWhileTheAccountIsNotVerifiedNothingIsSentAndPeopleAreToldWhy(t *testing.T) {
-	closed, tries := true, 0
+	var closed atomic.Bool
+	var tries atomic.Int32
+	closed.Store(true)
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		id := w.one()
 		w.passes(time.Hour)
@@ -41,10 +44,10 @@ func TestWhileTheAccountIsNotVerifiedNothingIsSentAndPeopleAreToldWhy(t *testing
 		if w.sent() != 0 || w.count("account_verified") != 0 {
 			w.Errorf("sent %d", w.sent())
 		}
-		if tries < 300 || tries > 500 {
-			w.Errorf("tried %d times in an hour", tries)
+		if n := tries.Load(); n < 300 || n > 500 {
+			w.Errorf("tried %d times in an hour", n)
 		}
-		closed = false
+		closed.Store(false)
 		w.becomes(id, ledger.Completed)
 		if n, told := w.notice("account_unverified"); told {
 			w.Errorf("it is still told: %+v", n)
@@ -53,7 +56,7 @@ func TestWhileTheAccountIsNotVerifiedNothingIsSentAndPeopleAreToldWhy(t *testing
 			w.Errorf("the account is %q", w.node.system.Policy().Account)
 		}
 	}, verifying(func() (string, error) {
-		if tries++; closed {
+		if tries.Add(1); closed.Load() {
 			return "", errOutage
 		}
 		return "acct_1", nil
@@ -61,20 +64,26 @@ func TestWhileTheAccountIsNotVerifiedNothingIsSentAndPeopleAreToldWhy(t *testing
 }
 
 func TestWhatPassesUnverifiedIsToldUntilTheAccountIsKnown(t *testing.T) {
-	account, tries := "", 0
+	var known atomic.Bool
+	var tries atomic.Int32
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.becomes(w.one(), ledger.Completed)
 		w.passes(2 * time.Hour)
 		if n, told := w.notice("account_unverified"); !told || n.Bars || w.count("account_verified") != 0 {
 			w.Errorf("%t %+v", told, n)
 		}
-		if tries < 5 || tries > 20 {
-			w.Errorf("tried %d times in two hours", tries)
+		if n := tries.Load(); n < 5 || n > 20 {
+			w.Errorf("tried %d times in two hours", n)
 		}
-		account = "acct_1"
+		known.Store(true)
 		w.passes(time.Hour)
 		if n, told := w.notice("account_unverified"); told || w.count("account_verified") != 1 {
 			w.Errorf("%t %+v", told, n)
 		}
-	}, verifying(func() (string, error) { tries++; return account, nil }))
+	}, verifying(func() (string, error) {
+		if tries.Add(1); known.Load() {
+			return "acct_1", nil
+		}
+		return "", nil
+	}))
 }
