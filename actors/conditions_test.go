@@ -209,6 +209,7 @@ func TestABurstOfEventsIsNoBurstOfCallsAndGivesNothingUp(t *testing.T) {
 }
 
 func TestAReversalWaitsForTheSellersMoneyForWeeks(t *testing.T) {
+	long(t)
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		id := w.one()
 		w.becomes(id, ledger.Completed)
@@ -230,6 +231,7 @@ func TestAReversalWaitsForTheSellersMoneyForWeeks(t *testing.T) {
 }
 
 func TestAWeekendWithoutFundsGivesNothingUpButTheConditionsAgeDoes(t *testing.T) {
+	long(t)
 	inWorld(t, dry, func(w *world) {
 		ids := w.waits(3)
 		w.passes(72 * time.Hour)

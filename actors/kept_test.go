@@ -57,6 +57,7 @@ func TestAReversalThatStripeKeepsPendingWaitsAndIsMade(t *testing.T) {
 }
 
 func TestAReversalThatStripeKeptAndDidNotMakeIsTriedUnderANewKey(t *testing.T) {
+	long(t)
 	for _, end := range []string{"failed", "canceled"} {
 		t.Run(end, func(t *testing.T) {
 			inWorld(t, stripesim.Config{}, func(w *world) {

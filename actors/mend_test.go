@@ -38,6 +38,7 @@ func (w *world) all() []audit.Finding {
 }
 
 func TestAReversalMadeOutsideIsAdoptedOnce(t *testing.T) {
+	long(t)
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.deaf()
 		ids := w.paid(0, 2)

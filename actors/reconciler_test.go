@@ -246,6 +246,9 @@ func TestAWalkFindsADifferenceAndNothingElse(t *testing.T) {
 		}, 1050, audit.RepairResolve},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if strings.Contains(name, "months") {
+				long(t)
+			}
 			t.Parallel()
 			inWorld(t, stripesim.Config{}, func(w *world) {
 				w.deaf()

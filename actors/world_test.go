@@ -293,6 +293,14 @@ func (w *world) passes(d time.Duration) {
 	synctest.Wait()
 }
 
+// long says that a test lets weeks pass, with a commit or a sweep in each minute of them: the race
+// detector, which has the same steps in the days of other tests, would take minutes for it.
+func long(t *testing.T) {
+	if racing {
+		t.Skip("weeks pass: NOT TESTED under the race detector")
+	}
+}
+
 // create orders n transfers.
 func (w *world) create(n int) []ledger.ID {
 	w.Helper()
