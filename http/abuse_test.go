@@ -223,55 +223,6 @@ func TestSlowClientsAreCutAndNobodyWaitsForThem(t *testing.T) {
 	}
 }
 
-func TestAnAddressHasSoManyConnectionsAndNoMore(t *testing.T) {
-	s := open(t, func(c *Config) { c.Limits.PublicConnsPerIP, c.Limits.AdminConns = 10, 20 })
-	fill := func(addr string, n int) (held []net.Conn) {
-		for range n {
-			c := dial(t, addr)
-			// Its own answer proves that the server counted it.
-			io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-			got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
-			if err != nil || got.StatusCode != 200 {
-				t.Fatal(got, err)
-			}
-			held = append(held, c)
-		}
-		return held
-	}
-	refused := func(addr string, k *kind) {
-		t.Helper()
-		c := dial(t, addr)
-		got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(got.Body)
-		if err != nil || got.StatusCode != k.status || got.Header.Get("Retry-After") != "5" || !strings.Contains(string(body), problemBase+k.slug) {
-			t.Errorf("%d %v %s %v", got.StatusCode, got.Header, body, err)
-		}
-	}
-	held := fill(s.public, 10)
-	for range 50 {
-		refused(s.public, tooManyRequests)
-	}
-	fill(s.admin, 20)
-	refused(s.admin, unavailable)
-	// Who goes makes room. The server notices by itself, so the next one may have to knock again.
-	held[0].Close()
-	end := time.Now().Add(patience)
-	for {
-		c := dial(t, s.public)
-		io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		got, err := nethttp.ReadResponse(bufio.NewReader(c), nil)
-		if err == nil && got.StatusCode == 200 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("no room was made")
-		}
-	}
-}
-
 func TestAConnectionEndsAfterItsShareOfRequests(t *testing.T) {
 	s := open(t)
 	c := dial(t, s.public)

@@ -2,9 +2,7 @@ package http
 
 import (
 	"bytes"
-	"errors"
 	"mime"
-	"net"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -116,27 +114,4 @@ func uncompressed(h *fasthttp.RequestHeader) *fault {
 		return faultf(unsupportedMedia, "Send the body without Content-Encoding, not %s.", quote(given))
 	}
 	return nil
-}
-
-// misread answers a request that fasthttp could not read. The connection is closed after it.
-func (s *Server) misread(ctx *fasthttp.RequestCtx, err error) {
-	f := faultf(badRequest, "The request could not be read.")
-	var small *fasthttp.ErrSmallBuffer
-	var network net.Error
-	unread := false
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		f, unread = faultf(bodyTooLarge, "The body is larger than this route takes."), true
-	case errors.As(err, &small):
-		f, unread = faultf(headersTooLarge, "The headers are larger than %d bytes.", headerBytes), true
-	case errors.As(err, &network) && network.Timeout():
-		f = faultf(requestTimeout, "The request was not complete in time.")
-	}
-	if c, ok := ctx.Conn().(*conn); ok && unread {
-		c.linger.Store(true)
-	}
-	id := s.newRequestID()
-	s.write(ctx, id, reply{status: f.kind.status, body: f.text("", id), problem: true})
-	s.metrics.requests.WithLabelValues(noRoute, statusText(f.kind.status)).Inc()
-	s.log.Debug("request not read", "request_id", id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(), "error", err)
 }

@@ -185,16 +185,10 @@ func (s *Server) answer(c *call) (r reply) {
 
 // admit lets a request through to its handler, or says why not.
 func (s *Server) admit(c *call) (reply, error) {
+	if err := s.door(c); err != nil {
+		return reply{}, err
+	}
 	h := &c.ctx.Request.Header
-	if f := guard(h); f != nil {
-		c.ctx.Response.SetConnectionClose() // nobody knows where the next request begins
-		return reply{}, f
-	}
-	if c.route.role != anyone {
-		if err := s.authorize(c); err != nil {
-			return reply{}, err
-		}
-	}
 	if c.route.method != "POST" {
 		return c.route.handle(s, c)
 	}
@@ -248,6 +242,10 @@ func (s *Server) authorize(c *call) error {
 		return wrong
 	}
 	c.principal = who
+	if f := connOf(c.ctx).know(); f != nil {
+		c.ctx.Response.SetConnectionClose()
+		return f
+	}
 	if !who.Role.allows(c.route.role) {
 		return faultf(forbidden, "This needs the role %s, and the token %s has %s.", c.route.role, quote(who.Name), who.Role)
 	}
@@ -258,8 +256,13 @@ func (s *Server) authorize(c *call) error {
 func (s *Server) refuse(c *call, err error) reply {
 	f, known := faultOf(err)
 	c.cause, c.bug = err, !known
+	return s.replyTo(f, clip(string(c.ctx.Path())), c.id)
+}
+
+// replyTo is the answer to a fault.
+func (s *Server) replyTo(f *fault, instance, id string) reply {
 	return reply{
-		status: f.kind.status, body: f.text(clip(string(c.ctx.Path())), c.id), problem: true, passing: f.kind.passing(), challenge: f.challenge,
+		status: f.kind.status, body: f.text(instance, id), problem: true, passing: f.kind.passing(), challenge: f.challenge,
 		retryAfter: int((f.retryAfter + 999999999) / 1000000000), // whole seconds, rounded up
 	}
 }

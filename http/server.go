@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -19,7 +18,7 @@ import (
 )
 
 // How much one request may bring. A body is read before its handler runs, so memory is
-// bounded by connections × body.
+// bounded by connections × body; the admin listener reads none from who shows no token.
 const (
 	headerBytes     = 8 << 10
 	webhookBytes    = 256 << 10 // Stripe's events have a few kB; the largest seen are far below
@@ -37,6 +36,7 @@ type Limits struct {
 	Idle  time.Duration // a connection may wait for its next request
 	Call  time.Duration // a handler may wait for the engine or the store; less than Stripe waits
 
+	// Connections of which a request has shown a signature or a token; others are counted apart.
 	PublicConns      int
 	PublicConnsPerIP int // 0 behind a proxy, where all share one address: limit there
 	AdminConns       int
@@ -47,7 +47,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Read: 10 * time.Second, Write: 10 * time.Second, Idle: 10 * time.Second, Call: 8 * time.Second,
-		PublicConns: 512, PublicConnsPerIP: 400, AdminConns: 256,
+		PublicConns: 512, PublicConnsPerIP: 400, AdminConns: 256, AdminConnsPerIP: 128,
 	}
 }
 
@@ -191,23 +191,12 @@ func New(c Config) (*Server, error) {
 		}
 		s.misread(ctx, err)
 	}
-	if s.admin, err = s.newServer(adminRoutes, adminBytes, adminBody); err != nil {
+	if s.admin, err = s.newServer(adminRoutes, adminBytes, s.adminBody); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
+	s.admin.ErrorHandler, s.admin.ExpectHandler = s.adminMisread, s.adminExpect
 	s.base, s.end = context.WithCancel(context.Background())
 	return s, nil
-}
-
-// adminBody gives a path its own limit, before the body is read.
-func adminBody(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
-	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
-	switch {
-	case string(path) == batchPath:
-		c.MaxRequestBodySize = batchBytes
-	case bytes.HasSuffix(path, []byte(messagesSuffix)):
-		c.MaxRequestBodySize = messageBytes
-	}
-	return c
 }
 
 func (s *Server) newServer(routes []route, body int, perPath func(*fasthttp.RequestHeader) fasthttp.RequestConfig) (*fasthttp.Server, error) {
@@ -219,8 +208,8 @@ func (s *Server) newServer(routes []route, body int, perPath func(*fasthttp.Requ
 		Handler: r.Handler, ErrorHandler: s.misread, HeaderReceived: perPath,
 		ReadTimeout: s.limits.Read, WriteTimeout: s.limits.Write, IdleTimeout: s.limits.Idle,
 		MaxRequestBodySize: body, ReadBufferSize: headerBytes, MaxRequestsPerConn: requestsPerConn,
-		// The listener counts connections, and answers those that are too many.
-		Concurrency:                  max(s.limits.PublicConns, s.limits.AdminConns) + 1,
+		// The listener counts connections. Those that it put out take a moment to be over here.
+		Concurrency:                  2 * (max(s.limits.PublicConns, s.limits.AdminConns) + 2*strangersMost),
 		DisablePreParseMultipartForm: true, NoDefaultServerHeader: true, NoDefaultContentType: true,
 		SecureErrorLogMessage: true, CloseOnShutdown: true, Logger: quietLog{s.log},
 	}, nil

@@ -436,7 +436,8 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	s.post("/v1/transfers/x/messages", `{"type":"cancel","reason":"x"}`).wants(t, notFound)
 	s.send("POST", s.public+"/v1/transfers", orderText, "Authorization", "Bearer "+s.operator, "Content-Type", "application/json").wants(t, notFound)
 	s.send("GET", s.public+"/metrics", "").wants(t, notFound)
-	s.send("POST", s.admin+"/webhooks/stripe", "{}").wants(t, notFound)
+	s.send("POST", s.admin+"/webhooks/stripe", "").wants(t, notFound)
+	s.send("POST", s.admin+"/webhooks/stripe", "{}", "Authorization", "Bearer "+s.operator).wants(t, notFound)
 }
 
 func TestOnlyTheMethodsOfARouteAreAllowed(t *testing.T) {

@@ -20,6 +20,9 @@ type Waiting struct {
 	ended   sync.WaitGroup
 }
 
+// endTime is how long an answer under way has to end, once the daemon itself is there to answer.
+const endTime = 100 * time.Millisecond
+
 // Wait begins to answer on listeners that [Waiting.End] gives back.
 func Wait(public, admin *net.TCPListener) *Waiting {
 	w := &Waiting{}
@@ -37,14 +40,16 @@ func Wait(public, admin *net.TCPListener) *Waiting {
 			MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
 		server.SetKeepAlivesEnabled(false) // whoever asks again is to reach the daemon itself
 		w.lent, w.servers = append(w.lent, own), append(w.servers, server)
-		w.ended.Go(func() { server.Serve(own) })
+		// Nobody shows a token here, so whoever comes is let in, and the idlest goes for it.
+		inside := newListener(own, limits.AdminConns, limits.AdminConnsPerIP, func(int) {})
+		w.ended.Go(func() { server.Serve(inside) })
 	}
 	return w
 }
 
 // End stops answering, and leaves the listeners open.
 func (w *Waiting) End() {
-	budget, cancel := context.WithTimeout(context.Background(), refusalTime)
+	budget, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
 	for _, s := range w.servers {
 		if s.Shutdown(budget) != nil {

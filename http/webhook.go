@@ -48,6 +48,11 @@ func (s *Server) webhook(c *call) (reply, error) {
 		s.complain(c, err)
 		return reply{}, faultf(invalidSignature, "The Stripe-Signature header does not prove that Stripe sent this.")
 	}
+	if f := connOf(c.ctx).know(); f != nil {
+		count("", webhookUnavailable)
+		c.ctx.Response.SetConnectionClose()
+		return reply{}, f
+	}
 	event, err := parseEvent(body)
 	if err != nil {
 		count("", webhookBadEvent)
