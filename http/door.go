@@ -44,7 +44,7 @@ func (s *Server) invited(h *fasthttp.RequestHeader) bool {
 	}
 	within, cancel := context.WithTimeout(s.base, s.limits.Call)
 	defer cancel()
-	who, err := s.keyring.find(within, token)
+	who, _, err := s.keyring.find(within, token)
 	return err == nil && who.Role.allows(bodyRole)
 }
 
@@ -54,6 +54,12 @@ func (s *Server) door(c *call) error {
 	if f := guard(&c.ctx.Request.Header); f != nil {
 		c.ctx.Response.SetConnectionClose() // nobody knows where the next request begins
 		return f
+	}
+	if c.hosts != nil {
+		if f := c.hosts.ours(c.ctx); f != nil {
+			c.denied.why = deniedHost
+			return f
+		}
 	}
 	if c.route.role == anyone {
 		return nil
@@ -67,35 +73,39 @@ var uninvited = route{path: noRoute, role: bodyRole}
 // adminMisread answers a request to the admin listener that could not be read. When its body was not
 // taken, the reason may be that it showed no token.
 func (s *Server) adminMisread(ctx *fasthttp.RequestCtx, err error) {
-	h := &ctx.Request.Header
 	switch {
 	case !errors.Is(err, fasthttp.ErrBodyTooLarge):
-	case len(h.RawHeaders()) == 0: // fasthttp forgot them with the chunks
+	case len(ctx.Request.Header.RawHeaders()) == 0: // fasthttp forgot them with the chunks
 		s.answerUnread(ctx, faultf(bodyTooLarge, "The body is larger than this route takes; without a valid token, none takes any."), err)
 		return
-	default:
-		within, cancel := context.WithTimeout(s.base, s.limits.Call)
-		defer cancel()
-		if refusal := s.door(&call{ctx: ctx, route: &uninvited, within: within}); refusal != nil {
-			f, _ := faultOf(refusal)
-			s.answerUnread(ctx, f, refusal)
-			return
-		}
+	case s.unwelcome(ctx) != nil:
+		return
 	}
 	s.misread(ctx, err)
 }
 
 // adminExpect answers who asks before it sends a body.
 func (s *Server) adminExpect(ctx *fasthttp.RequestCtx) int {
+	if f := s.unwelcome(ctx); f != nil {
+		return f.kind.status
+	}
+	return fasthttp.StatusContinue
+}
+
+// unwelcome answers a request whose body was not read when it does not pass the door, and returns why.
+func (s *Server) unwelcome(ctx *fasthttp.RequestCtx) *fault {
 	within, cancel := context.WithTimeout(s.base, s.limits.Call)
 	defer cancel()
-	refusal := s.door(&call{ctx: ctx, route: &uninvited, within: within})
+	c := s.newCall(ctx, &uninvited, s.hosts)
+	c.within = within
+	refusal := s.door(c)
 	if refusal == nil {
-		return fasthttp.StatusContinue
+		return nil
 	}
 	f, _ := faultOf(refusal)
+	s.recordDenial(c, f.kind.status)
 	s.answerUnread(ctx, f, refusal)
-	return f.kind.status
+	return f
 }
 
 // misread answers a request that fasthttp could not read. The connection is closed after it.
@@ -127,8 +137,8 @@ func (s *Server) answerBroken(ctx *fasthttp.RequestCtx, f *fault, err error) {
 	if c := connOf(ctx); c != nil && c.out.Load() {
 		return // it was counted when it was put out, and nobody reads the answer
 	}
-	id := s.newRequestID()
-	s.write(ctx, id, s.replyTo(f, "", id))
+	call := s.newCall(ctx, &lost, nil)
+	s.write(call, s.replyTo(f, "", call.id))
 	s.metrics.requests.WithLabelValues(noRoute, statusText(f.kind.status)).Inc()
-	s.log.Debug("request not read", "request_id", id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(), "error", err)
+	s.log.Debug("request not read", "request_id", call.id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(), "error", err)
 }

@@ -159,7 +159,7 @@ func (s *Server) listDrift(c *call) (reply, error) {
 	for i, n := range counts {
 		p.Summary.Open[i] = countView{n.Class, orNull(n.Currency), n.Number, n.Amount}
 	}
-	return reply{status: 200, body: mustJSON(p)}, nil
+	return reply{status: 200, body: mustJSON(p), rows: len(p.Data)}, nil
 }
 
 // parseDriftFilter reads the filter of the list, and reports everything that is wrong with it.
@@ -223,7 +223,7 @@ func (s *Server) getDrift(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("read finding %s: %w", id, err)
 	}
-	return reply{status: 200, body: mustJSON(viewFinding(&f))}, nil
+	return reply{status: 200, body: mustJSON(viewFinding(&f)), rows: 1}, nil
 }
 
 // mendDrift does what a person decided about a finding: {"type": "apply"|"accept", "reason": …}.
@@ -240,7 +240,7 @@ func (s *Server) mendDrift(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("%s finding %s: %w", how, id, err)
 	}
-	return reply{status: 202, body: mustJSON(viewFinding(&f))}, nil
+	return reply{status: 202, body: mustJSON(viewFinding(&f)), rows: 1}, nil
 }
 
 // getReconciler answers what the reconciler is doing.

@@ -403,8 +403,8 @@ func open(t testing.TB, change ...func(*Config)) *site {
 	c := Config{
 		Engine: w, Store: w, Tokens: w, Keys: w,
 		WebhookSecrets: []string{secretOld, secretNew}, Bootstrap: map[string]string{"root": adminToken},
-		Limits:     Limits{Read: 5 * time.Second, Idle: 5 * time.Second, Write: 5 * time.Second, Call: 5 * time.Second},
-		Registerer: s.registry, Now: w.now, Logger: slog.New(slog.DiscardHandler),
+		Limits: Limits{Read: 5 * time.Second, Idle: 5 * time.Second, Write: 5 * time.Second, Call: 5 * time.Second},
+		Hosts:  []string{"x"}, Registerer: s.registry, Now: w.now, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
 		f(&c)

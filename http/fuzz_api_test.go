@@ -75,6 +75,7 @@ func (b *bench) call(t testing.TB, method, uri, body string, headers ...string) 
 	r := &ctx.Request
 	r.Header.SetMethod(method)
 	r.SetRequestURI(uri)
+	r.Header.SetHost("x")
 	r.SetBodyString(body)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -358,7 +359,7 @@ func FuzzHeaders(f *testing.F) {
 			}
 		}
 		a = b.call(t, "GET", "/v1/transfers/"+id, "", "Authorization", "Bearer "+adminToken)
-		if parsed, err := uuid.Parse(id); a.status != 404 && !(err == nil && parsed.String() == id) && id != "" {
+		if parsed, err := uuid.Parse(id); a.status != 404 && !(err == nil && parsed.String() == strings.ToLower(id)) && id != "" {
 			t.Fatalf("the ID %q: %d", id, a.status)
 		}
 	})

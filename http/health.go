@@ -84,22 +84,18 @@ func (s *Server) readyz(c *call) (reply, error) {
 }
 
 // trusted reports that the request brings a token. A wrong one is counted as everywhere, so that nobody guesses here
-// what is locked elsewhere; but a probe is answered all the same.
+// what is turned away elsewhere; but a probe is answered all the same.
 func (s *Server) trusted(ctx context.Context, c *call) bool {
 	header := string(c.ctx.Request.Header.Peek("Authorization"))
-	from := addressOf(c.ctx.RemoteAddr())
-	if header == "" || s.lockout.wait(from) > 0 {
+	if header == "" {
 		return false
 	}
-	var who Principal
-	if token, ok := bearer(header); ok {
-		var err error
-		if who, err = s.keyring.find(ctx, token); err != nil {
-			return false
-		}
+	who, missed, err := s.identify(ctx, header)
+	if err != nil {
+		return false
 	}
-	if who == (Principal{}) {
-		s.lockout.fail(from)
+	if c.denied = missed; who == (Principal{}) {
+		s.turnAway(c)
 	}
 	return who.Role.allows(RoleViewer)
 }

@@ -32,7 +32,9 @@ func (s *Server) once(c *call) (reply, error) {
 		return reply{}, headerFault("Idempotency-Key", fmt.Sprintf("must have 1 to %d printable ASCII characters", keyLongest))
 	}
 	// Two principals, or two routes, may use the same key without meeting each other.
-	scope := hashOf(c.principal.Name, string(c.ctx.Method()), string(c.ctx.URI().PathOriginal()), string(given))
+	// In capitals an ID is the same, and all else of a path has small letters alone.
+	path := strings.ToLower(string(c.ctx.URI().PathOriginal()))
+	scope := hashOf(c.principal.Name, string(c.ctx.Method()), path, string(given))
 	// A claim that outlasts its handler's own limit was left behind by a crash. Taking it over
 	// cannot act twice: an order is known by its reference, a message by its ID.
 	claim, err := s.keys.ClaimKey(c.within, scope, hashOf(string(c.ctx.PostBody())), s.limits.Call+2*keyStoreTime)

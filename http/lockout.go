@@ -8,19 +8,26 @@ import (
 )
 
 const (
-	lockoutAfter     = 20 // wrong tokens
-	lockoutWindow    = time.Minute
-	lockoutFor       = time.Minute
-	lockoutAddresses = 1024 // remembered at most
+	lockoutAfter   = 20 // wrong tokens
+	lockoutWindow  = time.Minute
+	lockoutFor     = time.Minute
+	lockoutGuesses = 1024 // remembered at most
 )
 
-// lockout turns an address away that shows wrong tokens again and again. It also turns away
-// right tokens from that address meanwhile: otherwise guessing would go on undisturbed.
+// lockout turns guesses away that are made again and again. A right token is taken meanwhile: an
+// address is shared, by a proxy or by loopback itself, so one who guesses would lock everybody out.
+// Guessing is not worth more for it: 256 bits of chance are not found at any speed of this listener.
 type lockout struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	seen map[netip.Addr]*failures
+	seen map[guess]*failures
+}
+
+// guess is who guesses at which token. All that are of no stored token's prefix are one.
+type guess struct {
+	from   netip.Addr
+	prefix string
 }
 
 type failures struct {
@@ -30,54 +37,49 @@ type failures struct {
 }
 
 func newLockout(now func() time.Time) *lockout {
-	return &lockout{now: now, seen: make(map[netip.Addr]*failures)}
+	return &lockout{now: now, seen: make(map[guess]*failures)}
 }
 
-// wait returns how long the address is still turned away, or 0.
-func (l *lockout) wait(a netip.Addr) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f := l.seen[a]
-	if f == nil {
-		return 0
-	}
-	return max(0, f.until.Sub(l.now()))
-}
-
-// fail counts one wrong token.
-func (l *lockout) fail(a netip.Addr) {
+// fail counts one wrong token. It returns how long such guesses are still turned away, or 0; and
+// whether that begins with the next one.
+func (l *lockout) fail(g guess) (wait time.Duration, begins bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	f := l.seen[a]
+	f := l.seen[g]
 	if f == nil {
 		l.makeRoom(now)
 		f = &failures{since: now}
-		l.seen[a] = f
+		l.seen[g] = f
+	}
+	if wait := f.until.Sub(now); wait > 0 {
+		return wait, false
 	}
 	if now.Sub(f.since) > lockoutWindow {
 		*f = failures{since: now}
 	}
 	if f.count++; f.count >= lockoutAfter {
 		*f = failures{since: now, until: now.Add(lockoutFor)}
+		return 0, true
 	}
+	return 0, false
 }
 
 // makeRoom forgets what is over, and then, if that does not help, anyone.
 func (l *lockout) makeRoom(now time.Time) {
-	if len(l.seen) < lockoutAddresses {
+	if len(l.seen) < lockoutGuesses {
 		return
 	}
-	for a, f := range l.seen {
+	for g, f := range l.seen {
 		if now.Sub(f.since) > lockoutWindow && !now.Before(f.until) {
-			delete(l.seen, a)
+			delete(l.seen, g)
 		}
 	}
-	for a := range l.seen {
-		if len(l.seen) < lockoutAddresses {
+	for g := range l.seen {
+		if len(l.seen) < lockoutGuesses {
 			return
 		}
-		delete(l.seen, a)
+		delete(l.seen, g)
 	}
 }
 

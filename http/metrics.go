@@ -16,6 +16,7 @@ type metrics struct {
 	webhooks *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	denied   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -30,8 +31,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "settled_http_request_duration_seconds", Help: "From the end of a request's body to its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
+		denied: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "settled_http_denied_total", Help: "Requests that were not let in, by cause.",
+		}, []string{"cause"}),
 	}
-	for _, c := range []prometheus.Collector{m.webhooks, m.requests, m.seconds} {
+	for _, cause := range denials {
+		m.denied.WithLabelValues(string(cause))
+	}
+	for _, c := range []prometheus.Collector{m.webhooks, m.requests, m.seconds, m.denied} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -44,6 +44,7 @@ var (
 	keyInUse          = declare("idempotency-key-in-use", 409, "A request with this Idempotency-Key is running", true)
 	bodyTooLarge      = declare("body-too-large", 413, "The body is too large", false)
 	unsupportedMedia  = declare("unsupported-media-type", 415, "The body must be plain application/json", false)
+	misdirected       = declare("misdirected", 421, "This host is not served here", false)
 	invalidRequest    = declare("invalid-request", 422, "The request has wrong fields", false)
 	keyMismatch       = declare("idempotency-key-mismatch", 422, "The Idempotency-Key was used with another content", false)
 	tooManyRequests   = declare("too-many-requests", 429, "There were too many requests", true)

@@ -73,9 +73,12 @@ var (
 // call is one request on its way.
 type call struct {
 	ctx       *fasthttp.RequestCtx
-	id        string // of the request
+	id        string // of the request: the caller's, or own
+	own       string // our name for it, which no caller can have two requests share
+	hosts     hosts  // names that its listener answers to; nil: any
 	route     *route
 	principal Principal
+	denied    miss   // why it was not let in, for the log
 	key       string // the scoped idempotency key; empty when there is none
 	cause     error  // why it was refused, for the log
 	bug       bool   // the cause is none that is expected
@@ -94,12 +97,13 @@ type reply struct {
 	location    string
 	replayed    bool   // it is the stored answer of an earlier request
 	passing     bool   // it is a refusal whose answer may change by itself
+	rows        int    // that were read for it
 	retryAfter  int    // seconds
 	challenge   string // WWW-Authenticate
 }
 
 // newRouter takes exact paths only: nothing is redirected, cleaned or guessed.
-func (s *Server) newRouter(routes []route) (*router.Router, error) {
+func (s *Server) newRouter(routes []route, h hosts) (*router.Router, error) {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	for i := range routes {
@@ -107,15 +111,15 @@ func (s *Server) newRouter(routes []route) (*router.Router, error) {
 		if ranks[route.role] == 0 && route.role != anyone {
 			return nil, fmt.Errorf("route %s %s has no role", route.method, route.path)
 		}
-		r.Handle(route.method, route.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, route) })
+		r.Handle(route.method, route.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, route, h) })
 	}
-	r.NotFound = func(ctx *fasthttp.RequestCtx) { s.serve(ctx, &lost) }
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { s.serve(ctx, &lost, h) }
 	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) {
 		// The router claims OPTIONS everywhere.
 		allowed := strings.Split(string(ctx.Response.Header.Peek("Allow")), ", ")
 		allowed = slices.DeleteFunc(allowed, func(m string) bool { return m == "OPTIONS" })
 		ctx.Response.Header.Set("Allow", strings.Join(allowed, ", "))
-		s.serve(ctx, &unmethodical)
+		s.serve(ctx, &unmethodical, h)
 	}
 	return r, nil
 }
@@ -128,12 +132,13 @@ func (r *route) name() string {
 }
 
 // serve is what every request passes through.
-func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route) {
+func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route, h hosts) {
 	began := s.now()
-	c := &call{ctx: ctx, route: route, id: s.requestID(ctx)}
+	c := s.newCall(ctx, route, h)
 	r := s.answer(c)
-	s.write(ctx, c.id, r)
+	s.write(c, r)
 
+	s.recordDenial(c, r.status)
 	took := s.now().Sub(began)
 	name := route.name()
 	s.metrics.requests.WithLabelValues(name, statusText(r.status)).Inc()
@@ -146,16 +151,19 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route) {
 		level = slog.LevelWarn
 	case route.quiet:
 		return
-	case route.method == "POST" && route.role != anyone:
+	case route.role != anyone && c.principal.Name != "": // reading leaves a trace, as acting does
 		level = slog.LevelInfo
 	}
 	if s.log.Enabled(s.base, level) {
 		attrs := []slog.Attr{
-			slog.String("request_id", c.id), slog.String("method", string(ctx.Method())), slog.String("route", name),
+			slog.String("request_id", c.id), slog.String("settled_request_id", c.own), slog.String("method", string(ctx.Method())), slog.String("route", name),
 			slog.Int("status", r.status), slog.Duration("took", took), slog.String("remote", ctx.RemoteAddr().String()),
 		}
 		if c.principal.Name != "" {
 			attrs = append(attrs, slog.String("principal", c.principal.Name))
+		}
+		if route.method == "GET" {
+			attrs = append(attrs, slog.Int("rows", r.rows))
 		}
 		if c.cause != nil {
 			attrs = append(attrs, slog.Any("error", c.cause))
@@ -212,46 +220,6 @@ func (s *Server) admit(c *call) (reply, error) {
 	return s.once(c)
 }
 
-// authorize finds out who is asking, and whether they may.
-func (s *Server) authorize(c *call) error {
-	from := addressOf(c.ctx.RemoteAddr())
-	if wait := s.lockout.wait(from); wait > 0 {
-		f := faultf(tooManyRequests, "There were too many wrong tokens from this address.")
-		f.retryAfter = wait
-		return f
-	}
-	header := string(c.ctx.Request.Header.Peek("Authorization"))
-	if header == "" {
-		f := faultf(unauthorized, "Send the header Authorization: Bearer <token>.")
-		f.challenge = `Bearer realm="settled"`
-		return f
-	}
-	wrong := faultf(unauthorized, "The token is malformed, unknown, expired or revoked.")
-	wrong.challenge = `Bearer realm="settled", error="invalid_token"`
-	token, ok := bearer(header)
-	if !ok {
-		s.lockout.fail(from)
-		return wrong
-	}
-	who, err := s.keyring.find(c.within, token)
-	switch {
-	case err != nil:
-		return err
-	case who == Principal{}:
-		s.lockout.fail(from)
-		return wrong
-	}
-	c.principal = who
-	if f := connOf(c.ctx).know(); f != nil {
-		c.ctx.Response.SetConnectionClose()
-		return f
-	}
-	if !who.Role.allows(c.route.role) {
-		return faultf(forbidden, "This needs the role %s, and the token %s has %s.", c.route.role, quote(who.Name), who.Role)
-	}
-	return nil
-}
-
 // refuse turns an error into its answer.
 func (s *Server) refuse(c *call, err error) reply {
 	f, known := faultOf(err)
@@ -268,8 +236,8 @@ func (s *Server) replyTo(f *fault, instance, id string) reply {
 }
 
 // write puts an answer on its way. The body is not copied: it is not touched again.
-func (s *Server) write(ctx *fasthttp.RequestCtx, id string, r reply) {
-	h := &ctx.Response.Header
+func (s *Server) write(c *call, r reply) {
+	ctx, h := c.ctx, &c.ctx.Response.Header
 	ctx.SetStatusCode(r.status)
 	switch {
 	case r.contentType != "":
@@ -279,7 +247,8 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, id string, r reply) {
 	default:
 		ctx.SetContentType(jsonType)
 	}
-	h.Set("X-Request-Id", id)
+	h.Set("X-Request-Id", c.id)
+	h.Set("Settled-Request-Id", c.own)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	if r.location != "" {
@@ -300,16 +269,18 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, id string, r reply) {
 // requestIDLongest bounds an ID that a caller gives.
 const requestIDLongest = 128
 
-// requestID is the caller's own, when it is harmless, or a new one.
-func (s *Server) requestID(ctx *fasthttp.RequestCtx) string {
+// newCall names a request by what the caller calls it, when that is harmless, and by a name of ours.
+func (s *Server) newCall(ctx *fasthttp.RequestCtx, route *route, h hosts) *call {
+	c := &call{ctx: ctx, route: route, hosts: h, own: s.newRequestID()}
+	c.id = c.own
 	given := string(ctx.Request.Header.Peek("X-Request-Id"))
 	harmless := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
 	}
-	if given == "" || len(given) > requestIDLongest || strings.ContainsFunc(given, func(r rune) bool { return !harmless(r) }) {
-		return s.newRequestID()
+	if given != "" && len(given) <= requestIDLongest && !strings.ContainsFunc(given, func(r rune) bool { return !harmless(r) }) {
+		c.id = given
 	}
-	return given
+	return c
 }
 
 // newRequestID is unique: chance for the process, a number for the request.

@@ -175,7 +175,7 @@ func BenchmarkWrongToken(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				who, err := k.find(b.Context(), guess)
+				who, _, err := k.find(b.Context(), guess)
 				if err != nil || (who != Principal{}) != (guess == right) {
 					b.Fatal(who, err)
 				}

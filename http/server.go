@@ -81,6 +81,7 @@ type Config struct {
 	Keys   Keys
 
 	WebhookSecrets []string          `json:"-"` // any of them may sign; none may be short
+	Hosts          []string          // names that the admin listener answers to, beside loopback's
 	Livemode       *bool             // events of the other mode are acknowledged and ignored; optional
 	Bootstrap      map[string]string `json:"-"` // admin tokens of any form, by name; optional
 
@@ -111,6 +112,8 @@ type Server struct {
 	verifier *verifier
 	keyring  *keyring
 	lockout  *lockout
+	hosts    hosts // of the admin listener
+	denials  quota
 	livemode *bool
 	limits   Limits
 	metrics  *metrics
@@ -160,6 +163,9 @@ func New(c Config) (*Server, error) {
 	if s.keyring, err = newKeyring(c.Tokens, c.Bootstrap, s.now); err != nil {
 		wrong = append(wrong, err)
 	}
+	if s.hosts, err = newHosts(c.Hosts); err != nil {
+		wrong = append(wrong, err)
+	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
@@ -182,7 +188,7 @@ func New(c Config) (*Server, error) {
 	rand.Read(chance[:])
 	s.process = hex.EncodeToString(chance[:])
 
-	if s.public, err = s.newServer(publicRoutes, webhookBytes, nil); err != nil {
+	if s.public, err = s.newServer(publicRoutes, nil, webhookBytes, nil); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
 	s.public.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
@@ -191,7 +197,7 @@ func New(c Config) (*Server, error) {
 		}
 		s.misread(ctx, err)
 	}
-	if s.admin, err = s.newServer(adminRoutes, adminBytes, s.adminBody); err != nil {
+	if s.admin, err = s.newServer(adminRoutes, s.hosts, adminBytes, s.adminBody); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
 	s.admin.ErrorHandler, s.admin.ExpectHandler = s.adminMisread, s.adminExpect
@@ -199,8 +205,8 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) newServer(routes []route, body int, perPath func(*fasthttp.RequestHeader) fasthttp.RequestConfig) (*fasthttp.Server, error) {
-	r, err := s.newRouter(routes)
+func (s *Server) newServer(routes []route, h hosts, body int, perPath func(*fasthttp.RequestHeader) fasthttp.RequestConfig) (*fasthttp.Server, error) {
+	r, err := s.newRouter(routes, h)
 	if err != nil {
 		return nil, err
 	}

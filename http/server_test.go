@@ -17,7 +17,7 @@ import (
 
 // valid is a configuration that New takes.
 func valid(w *world) Config {
-	return Config{Engine: w, Store: w, Tokens: w, Keys: w, WebhookSecrets: []string{secretOld}, Now: w.now}
+	return Config{Engine: w, Store: w, Tokens: w, Keys: w, WebhookSecrets: []string{secretOld}, Hosts: []string{"x"}, Now: w.now}
 }
 
 func TestAServerIsNotMadeOfAWrongConfiguration(t *testing.T) {
@@ -271,7 +271,7 @@ func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 			t.Errorf("the log tells %q: %s", secret, text)
 		}
 	}
-	if n := strings.Count(text, "\n"); n != 2 { // one write, and one complaint of two
+	if n := strings.Count(text, "\n"); n != 4 { // one write, one read, one complaint of two, one denial
 		t.Errorf("%d lines: %s", n, text)
 	}
 	for _, says := range []string{`"route":"POST /v1/transfers"`, `"status":201`, `"principal":"backend"`, `"webhook refused"`} {

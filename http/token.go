@@ -125,34 +125,40 @@ func newKeyring(source Tokens, bootstrap map[string]string, now func() time.Time
 
 func notVisible(r rune) bool { return r <= ' ' || r > '~' }
 
-// find returns whose token it is. The zero Principal means nobody's: unknown, revoked or
-// expired, which the caller is not told apart.
-func (k *keyring) find(ctx context.Context, token string) (Principal, error) {
+// find returns whose token it is. The zero Principal means nobody's; the log is told why not, and
+// the caller is not.
+func (k *keyring) find(ctx context.Context, token string) (Principal, miss, error) {
 	hash := HashToken(token)
 	for _, t := range k.bootstrap {
 		if subtle.ConstantTimeCompare(t.Hash, hash) == 1 {
-			return Principal{t.Name, t.Role}, nil
+			return Principal{t.Name, t.Role}, miss{}, nil
 		}
 	}
 	form := tokenForm.FindStringSubmatch(token)
 	if form == nil {
-		return Principal{}, nil
+		return Principal{}, miss{why: deniedUnknown}, nil
 	}
 	candidates, err := k.candidates(ctx, form[1])
 	if err != nil {
-		return Principal{}, err
+		return Principal{}, miss{}, err
+	}
+	missed := miss{why: deniedUnknown}
+	if len(candidates) > 0 {
+		missed.prefix = form[1]
 	}
 	now := k.now()
 	for _, t := range candidates {
-		if subtle.ConstantTimeCompare(t.Hash, hash) != 1 {
-			continue
+		switch {
+		case subtle.ConstantTimeCompare(t.Hash, hash) != 1:
+		case !t.RevokedAt.IsZero():
+			missed.why, missed.name = deniedRevoked, t.Name
+		case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
+			missed.why, missed.name = deniedExpired, t.Name
+		default:
+			return Principal{t.Name, t.Role}, miss{}, nil
 		}
-		if !t.RevokedAt.IsZero() || !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) {
-			continue
-		}
-		return Principal{t.Name, t.Role}, nil
 	}
-	return Principal{}, nil
+	return Principal{}, missed, nil
 }
 
 // candidates returns the tokens of a prefix. The lock is held while the store is read: who

@@ -194,7 +194,7 @@ func (s *Server) listTransfers(c *call) (reply, error) {
 	for i := range records {
 		p.Data = append(p.Data, mustJSON(viewTransfer(&records[i].Transfer)))
 	}
-	return reply{status: 200, body: mustJSON(p)}, nil
+	return reply{status: 200, body: mustJSON(p), rows: len(p.Data)}, nil
 }
 
 // getTransfer answers all that is known of one transfer.
@@ -210,7 +210,7 @@ func (s *Server) getTransfer(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("read transfer %s: %w", id, err)
 	}
-	return reply{status: 200, body: mustJSON(s.viewDossier(&d, s.live(c, id)))}, nil
+	return reply{status: 200, body: mustJSON(s.viewDossier(&d, s.live(c, id))), rows: 1}, nil
 }
 
 // liveTime bounds how long an actor is waited for that does not answer: just then somebody
@@ -223,11 +223,11 @@ func (s *Server) live(c *call, id ledger.ID) ledger.Live {
 	return s.engine.Live(ctx, id)
 }
 
-// pathID reads the ID in the path, in its one canonical form; of says whose it is.
+// pathID reads the ID in the path, in its canonical form or that in capitals; of says whose it is.
 func pathID(c *call, of string) (ledger.ID, error) {
 	text, _ := c.ctx.UserValue("id").(string)
 	id, err := ledger.ParseID(text)
-	if err != nil || id.String() != text {
+	if err != nil || id.String() != strings.ToLower(text) {
 		return uuid.Nil, faultf(notFound, "%s is no %s's ID: it looks like 0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e.", quote(text), of)
 	}
 	return id, nil

@@ -99,7 +99,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	live := conf.mode == ledger.LiveMode
 	server, err := http.New(http.Config{
 		Engine: crashEngine(system), Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: crashKeys(adapt.Store{DB: store0}),
-		WebhookSecrets: conf.webhookSecrets, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
+		WebhookSecrets: conf.webhookSecrets, Hosts: conf.adminHosts, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
 	})
 	if err != nil {
 		return usageError{err}

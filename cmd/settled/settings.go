@@ -36,6 +36,7 @@ type flags struct {
 	StripeConcurrency        *string `var:"STRIPE_CONCURRENCY" def:"32" help:"calls under way at once" placeholder:"X"`
 	PublicAddr               *string `var:"PUBLIC_ADDR" def:"127.0.0.1:8080" help:"where Stripe posts its events" placeholder:"X"`
 	AdminAddr                *string `var:"ADMIN_ADDR" def:"127.0.0.1:8081" help:"where everything else is served" placeholder:"X"`
+	AdminHosts               *string `var:"ADMIN_HOSTS" help:"names that ADMIN_ADDR answers to beside loopback's, comma-separated" placeholder:"X"`
 	AdminToken               *string `kong:"-" var:"ADMIN_TOKEN" help:"a bootstrap admin token, 16 characters or more"`
 	TransferRetryEnabled     *string `var:"TRANSFER_RETRY_ENABLED" def:"true" help:"false: a refused transfer waits for a person" placeholder:"X"`
 	TransferRetryMaxAttempts *string `var:"TRANSFER_RETRY_MAX_ATTEMPTS" def:"5" help:"refusals before a transfer is given up" placeholder:"X"`
@@ -178,6 +179,7 @@ type config struct {
 	limits         actors.Limits
 	publicAddr     string
 	adminAddr      string
+	adminHosts     []string
 	adminToken     string
 	policy         ledger.Policy
 	transferSweep  time.Duration
@@ -313,6 +315,17 @@ func (v values) parse(sandbox bool) (config, []error) {
 	c.publicAddr, c.adminAddr = addr("PUBLIC_ADDR"), addr("ADMIN_ADDR")
 	if c.publicAddr == c.adminAddr && !strings.HasSuffix(c.publicAddr, ":0") {
 		bad("ADMIN_ADDR", "is the same as PUBLIC_ADDR: what admins may do must not be reachable where Stripe posts")
+	}
+	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && http.CheckHost(host) == nil {
+		c.adminHosts = append(c.adminHosts, host) // it was called so
+	}
+	for name := range strings.SplitSeq(text("ADMIN_HOSTS"), ",") {
+		if name = strings.TrimSpace(name); text("ADMIN_HOSTS") == "" {
+			continue
+		} else if err := http.CheckHost(name); err != nil {
+			bad("ADMIN_HOSTS", "%w", err)
+		}
+		c.adminHosts = append(c.adminHosts, name)
 	}
 	c.adminToken = text("ADMIN_TOKEN")
 	if c.adminToken != "" {

@@ -26,7 +26,7 @@ func TestConfigPrintsEveryProblemAtOnceAndNeverASecret(t *testing.T) {
 	broken := map[string]string{
 		"DATABASE_URL": "mysql://user:" + canary + "@host/db", "STRIPE_SECRET_KEY": "pk_" + canary, "STRIPE_API_BASE": "ftp://x",
 		"STRIPE_WEBHOOK_SECRET": "whsec_" + canary + ",,", "STRIPE_RATE_LIMIT": "-1", "STRIPE_ENDPOINT_RATE_LIMIT": "many", "STRIPE_CONCURRENCY": "0",
-		"PUBLIC_ADDR": "nowhere", "ADMIN_ADDR": "127.0.0.1:99999", "ADMIN_TOKEN": canary[:12], "TRANSFER_RETRY_ENABLED": "perhaps",
+		"PUBLIC_ADDR": "nowhere", "ADMIN_ADDR": "127.0.0.1:99999", "ADMIN_HOSTS": "settled.internal,http://x", "ADMIN_TOKEN": canary[:12], "TRANSFER_RETRY_ENABLED": "perhaps",
 		"TRANSFER_RETRY_MAX_ATTEMPTS": "0", "TRANSFER_RETRY_INTERVAL": "1", "TRANSFER_BACKOFF_BASE": "-1m", "TRANSFER_BACKOFF_MAX": "soon",
 		"REVERSAL_WORKER_ENABLED": "2", "REVERSAL_MAX_RETRIES": "1.5", "REVERSAL_CHECK_INTERVAL": "", "REVERSAL_BACKOFF_BASE": "2h", "REVERSAL_BACKOFF_MAX": "1h",
 		"UNRESOLVED_POLICY": "guess", "SAFE_WINDOW": "23h", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "SHUTDOWN_TIMEOUT": "0s",
@@ -195,5 +195,13 @@ func TestTheConfigurationDoesNotPrint(t *testing.T) {
 	}
 	if strings.Contains(text.String(), canary) || strings.Contains(text.String(), fmt.Sprintf("%x", canary)) {
 		t.Errorf("a secret is printed:\n%s", text.String())
+	}
+}
+
+func TestTheAdminListenerIsAlsoCalledByTheNameThatItWasGiven(t *testing.T) {
+	v, problems := gather(flags{}, []string{"ADMIN_ADDR=settled.example:8081", "ADMIN_HOSTS=one.example, 10.0.0.7"}, "")
+	c, more := v.parse(true)
+	if got := fmt.Sprint(c.adminHosts); len(problems)+len(more) > 0 || got != "[settled.example one.example 10.0.0.7]" {
+		t.Errorf("%s %v %v", got, problems, more)
 	}
 }

@@ -397,7 +397,7 @@ func (n *node) call(handler fasthttp.RequestHandler, method, path string, body [
 	var req fasthttp.Request
 	req.Header.SetMethod(method)
 	req.SetRequestURI(path)
-	req.Header.SetHost("settled.test")
+	req.Header.SetHost("localhost")
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
