@@ -57,10 +57,12 @@ func (s *Server) once(c *call) (reply, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.within), keyStoreTime)
 		defer cancel()
 		var err error
-		if r.passing {
+		kept := kept(r)
+		if r.passing || !s.stored.spend(c.principal.Name, len(kept)+keyOverhead, s.now()) {
+			// What it did it does not do again: an order is known by its reference, a message by its ID.
 			err = s.keys.ReleaseKey(ctx, scope)
 		} else {
-			err = s.keys.FinishKey(ctx, scope, r.status, r.body)
+			err = s.keys.FinishKey(ctx, scope, r.status, kept)
 		}
 		if err != nil {
 			// The answer stands: what it tells of is durable. The claim goes stale by itself.

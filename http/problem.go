@@ -59,6 +59,8 @@ var problems []*kind
 const (
 	retryAfterAMoment = 5 * time.Second
 	errorsMax         = 50 // wrong fields that one answer names; the rest are for the next try
+	itemErrorsMax     = 5  // of one order of a batch
+	batchErrorsMax    = 100
 	quotedMax         = 64 // characters of the caller's own that a message repeats
 )
 
@@ -150,9 +152,28 @@ func (f *fault) problem(instance, requestID string) problem {
 		Type: problemBase + f.kind.slug, Title: f.kind.title, Status: f.kind.status, Detail: f.detail,
 		Instance: instance, RequestID: requestID, Retryable: f.kind.retryable, Existing: f.existing,
 	}
-	for _, e := range f.fields[:min(len(f.fields), errorsMax)] {
+	p.name(f.fields, errorsMax)
+	return p
+}
+
+// name names so many wrong fields, and says how many more there are.
+func (p *problem) name(wrong ledger.FieldErrors, most int) {
+	named := wrong[:min(len(wrong), most)]
+	for _, e := range named {
 		p.Errors = append(p.Errors, problemField(e))
 	}
+	if more := len(wrong) - len(named); more > 0 {
+		p.Detail += fmt.Sprintf(" %d more are wrong, and not named here.", more)
+	}
+}
+
+// itemProblem is a fault of one order of a batch. left is how many wrong fields the whole answer may still name.
+func (f *fault) itemProblem(requestID string, left *int) problem {
+	short := *f
+	short.fields = nil
+	p := short.problem("", requestID)
+	p.name(f.fields, min(itemErrorsMax, *left))
+	*left -= len(p.Errors)
 	return p
 }
 

@@ -114,6 +114,7 @@ type Server struct {
 	lockout  *lockout
 	hosts    hosts // of the admin listener
 	denials  quota
+	stored   storage
 	livemode *bool
 	limits   Limits
 	metrics  *metrics

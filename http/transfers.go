@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,8 +126,9 @@ func (s *Server) createBatch(c *call) (reply, error) {
 	}
 
 	items := make([]batchItem, len(list))
+	left := batchErrorsMax
 	refuse := func(i int, f *fault) {
-		p := f.problem("", c.id)
+		p := f.itemProblem(c.id, &left)
 		items[i] = batchItem{Status: f.kind.status, Error: &p}
 	}
 	var orders []ledger.Order
@@ -160,7 +162,10 @@ func (s *Server) createBatch(c *call) (reply, error) {
 			items[at[k]] = batchItem{Status: statusOf(a), Transfer: &v, Warnings: warnings[a.Transfer.Reference]}
 		}
 	}
-	return reply{status: 200, body: mustJSON(map[string]any{"data": items})}, nil
+	r := reply{status: 200, body: mustJSON(map[string]any{"data": items})}
+	// A batch of which nothing was taken did nothing: sent again, it is refused again, or taken once.
+	r.passing = !slices.ContainsFunc(items, func(i batchItem) bool { return i.Transfer != nil })
+	return r, nil
 }
 
 // page is one page of a list.

@@ -112,7 +112,7 @@ func openLedger(ctx context.Context, conf config, log *slog.Logger) (*db.DB, err
 // it makes one, prints it once, and stores its hash.
 func bootstrapToken(ctx context.Context, conf config, d *db.DB, stdout io.Writer) (map[string]string, error) {
 	if conf.adminToken != "" {
-		return map[string]string{"bootstrap": conf.adminToken}, nil
+		return map[string]string{bootstrapPrincipal: conf.adminToken}, nil
 	}
 	stored, err := d.Tokens(ctx)
 	if err != nil || len(stored) > 0 {
@@ -123,7 +123,7 @@ func bootstrapToken(ctx context.Context, conf config, d *db.DB, stdout io.Writer
 	token, prefix, hash := http.NewToken(rand.Reader)
 	fmt.Fprintf(stdout, "Admin token (shown once): %s\n", token)
 	crash.Point("token.printed")
-	err = d.AddFirstToken(ctx, db.Token{Name: "first", Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)})
+	err = d.AddFirstToken(ctx, db.Token{Name: firstPrincipal, Prefix: prefix, Hash: hash, Role: string(http.RoleAdmin)})
 	crash.Point("token.stored")
 	if errors.Is(err, db.ErrTaken) {
 		fmt.Fprintln(stdout, "Another process was first: the token that it printed counts, and this one does not.")

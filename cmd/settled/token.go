@@ -43,14 +43,25 @@ func checkPrincipal(name string) error {
 	if err := ledger.CheckReference(name, principalMost); err != nil {
 		return fmt.Errorf("the principal's name %w", err)
 	}
-	if name == machinePrincipal {
-		return fmt.Errorf("the principal %q is the machine itself: give another name", name)
+	for taken, whose := range reservedPrincipals {
+		if ledger.Skeleton(name) == ledger.Skeleton(taken) {
+			return fmt.Errorf("the principal %q is, or is easily taken for, %q, which is %s: give another name", name, taken, whose)
+		}
 	}
 	return nil
 }
 
-// machinePrincipal is who acts when nobody told the machine to.
-const machinePrincipal = "settled"
+// reservedPrincipals are names that the machine gives, so that in the books each means one thing.
+var reservedPrincipals = map[string]string{
+	"settled":          "the machine itself, when nobody told it to act",
+	bootstrapPrincipal: "who holds ADMIN_TOKEN",
+	firstPrincipal:     "who holds the token of the first start",
+}
+
+const (
+	bootstrapPrincipal = "bootstrap"
+	firstPrincipal     = "first"
+)
 
 // Run makes a token and shows it, once.
 func (c tokenCreate) Run(ctx context.Context, w world) error {
@@ -71,8 +82,10 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 	}
 	for _, other := range stored {
 		if other.Name != c.Name && ledger.Skeleton(other.Name) == ledger.Skeleton(c.Name) {
-			fmt.Fprintf(w.stderr, "warning: the principal %q is easily taken for %q\n", c.Name, other.Name)
-			break
+			if other.RevokedAt.IsZero() && (other.ExpiresAt.IsZero() || time.Now().Before(other.ExpiresAt)) {
+				return usageError{fmt.Errorf("the principal %q is easily taken for %q, who has a token in force: give another name", c.Name, other.Name)}
+			}
+			fmt.Fprintf(w.stderr, "warning: the principal %q is easily taken for %q, who had a token\n", c.Name, other.Name)
 		}
 	}
 	token, prefix, hash := http.NewToken(rand.Reader)
