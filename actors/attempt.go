@@ -44,7 +44,7 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 	if w.still() {
 		now, policy := t.now()
 		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.looked)
-		if step.Action == ledger.Send && t.isDue(step, policy, now) && t.commitTo(c, policy, now) {
+		if step.Action == ledger.Send && !step.Reads && t.isDue(step, policy, now) && t.commitTo(c, policy, now) {
 			return
 		}
 	}

@@ -226,3 +226,20 @@ func TestOneReferenceIsOneReversal(t *testing.T) {
 		}
 	})
 }
+
+// An order that may repeat one that was lost is looked up before each send. One that waits for the
+// platform's money is looked up when its turn comes to probe, and then sent.
+func TestAProbeThatMayRepeatALostOrderIsLookedUpAndSent(t *testing.T) {
+	inWorld(t, dry, func(w *world) {
+		before := w.copied()
+		w.putBack(before)
+		w.raises()
+		w.node = w.start()
+		id := w.waits(1)[0]
+		w.holds("", "eur", 1_000_000)
+		w.passes(5 * time.Minute)
+		if x := w.transfer(id); x.State != ledger.Completed {
+			t.Errorf("with money for it, it is %s", x.State)
+		}
+	})
+}

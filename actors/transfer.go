@@ -303,6 +303,9 @@ func (t *transfer) proceed(c actor.Context) {
 			wait = min(wait, policy.Windows.Skew)
 		}
 		t.wait(c, wait)
+	case step.Action == ledger.Send && step.Reads:
+		w.look = &look{}
+		t.ask(c, reads)
 	case step.Action == ledger.Send:
 		_, kind := x.Current()
 		t.ask(c, endpointOf(kind))

@@ -136,6 +136,7 @@ type Step struct {
 	Awaits  Reaction  // the condition that a Send waits for: it is made only by who is told to probe
 	Ends    time.Time // when such a wait ends by itself, to be told or given up; zero: never
 	Decides bool      // a Look that, finding nothing, is proof of absence
+	Reads   bool      // a Send that waits for a condition: in its turn Stripe is read first, see [Operation.Retraces]
 }
 
 // Plan decides what comes next. It is the whole schedule: pure, and derived from nothing but
@@ -178,7 +179,11 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 			return Step{Action: GiveUp, At: now, Code: CodeAltered, Why: setApart(kind), Mover: MoveOfPlatform}
 		}
 		step := planSend(op, kind, d, p, r, now, looked)
-		if step.Action == Send && op.Retraces() && !step.At.After(now) && !p.young(op, p.latest(now)) && !p.clear(op, now) {
+		switch unread := op.Retraces() && !p.young(op, p.latest(now)) && !p.clear(op, now); {
+		case step.Action != Send || !unread:
+		case step.Awaits != BackOff: // its time is its turn, which the plan does not know
+			step.Reads = true
+		case !step.At.After(now):
 			step.Action, step.At, step.Code = Look, later(looked, r.Backoff, op.ID), "look_first"
 			step.Why = "The database lost commits before it was accepted: Stripe is read before each send, because it may be the repetition of an order that was lost."
 		}
