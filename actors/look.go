@@ -93,7 +93,7 @@ func (t *transfer) read(c actor.Context) {
 	switch {
 	case w.look.hint != nil:
 		id = w.look.hint.stripeID
-	case w.look.order != nil && kind == ledger.CreateTransfer:
+	case w.look.order != nil && w.look.order.message.Type != ledger.MessageReverse && kind == ledger.CreateTransfer:
 		id = w.look.order.message.StripeID
 	}
 	if id == "" { // then Stripe is not known to hold it, and it is what is being driven
@@ -171,6 +171,10 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 		t.looked, _ = t.now()
 		t.sys.log.Info("Stripe could not be read", "transfer", t.id, "err", m.err)
 		t.unread(c, l, m.err)
+		return
+	}
+	if l.order != nil && l.order.message.Type == ledger.MessageReverse {
+		t.remains(c, l.order, m.found)
 		return
 	}
 	if op == nil && l.order != nil && l.order.message.Type == ledger.MessageAdopt && len(m.found) == 1 {

@@ -227,6 +227,37 @@ func TestOneReferenceIsOneReversal(t *testing.T) {
 	})
 }
 
+// "All that remains" is what remained when it was first asked for: asked for again in a database that
+// lost it, and another reversal, it is the reversal at Stripe, and not another one of the same name.
+func TestAReversalOfAllThatRemainsIsTheOneThatWasLost(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		id := w.one()
+		w.becomes(id, ledger.Completed)
+		before := w.copied()
+		part, rest := ledger.Message{Type: ledger.MessageReverse, Reference: "re_1", Amount: 300}, ledger.Message{Type: ledger.MessageReverse, Reference: "re_2"}
+		w.says(id, part)
+		w.becomes(id, ledger.PartiallyReversed)
+		w.says(id, rest)
+		w.becomes(id, ledger.Reversed)
+		w.putBack(before)
+		w.raises()
+		w.node = w.start()
+		w.refuses(id, rest, ledger.ErrTooEarly) // another may be under way
+		w.passes(w.policy.Windows.Quiet + time.Minute)
+		w.says(id, rest)
+		x := w.becomes(id, ledger.Reversed)
+		w.says(id, part)
+		if len(x.Reversals) != 2 || x.Reversals[0].Reference != "re_1" || x.Reversals[1].Reference != "re_2" {
+			t.Errorf("its reversals are %+v", x.Reversals)
+		}
+		if held := w.sim.Truth().Transfers[0]; len(held.Reversals) != 2 {
+			t.Errorf("Stripe made %d reversals", len(held.Reversals))
+		}
+		w.alarms(map[string]int{"lost_reversals": 1})
+	})
+}
+
 // An order that may repeat one that was lost is looked up before each send. One that waits for the
 // platform's money is looked up when its turn comes to probe, and then sent.
 func TestAProbeThatMayRepeatALostOrderIsLookedUpAndSent(t *testing.T) {

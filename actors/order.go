@@ -16,6 +16,7 @@ import (
 type inject struct {
 	message ledger.Message
 	reply   chan<- injected
+	read    bool // Stripe was read for it, and holds no reversal that the ledger lacks
 	reread  bool // the ledger was read for it: what it says now is what it said after the message came
 }
 
@@ -62,6 +63,9 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		var same *ledger.Reversal
 		if same, err = x.ReversalReferred(msg.Reference, msg.Amount); same != nil { // another message asked for it
 			m.answer(injected{before: x.State, record: t.w.record})
+			return
+		} else if err == nil && t.remainsUnread(&m) {
+			t.readRemains(c, m)
 			return
 		} else if err == nil {
 			change, err = x.Reverse(msg.ID, msg.Reference, msg.Amount, t.sys.Policy().Epoch, msg.By)
