@@ -45,6 +45,7 @@ var Invariants = []Invariant{
 	{28, "nothing is given up before the policy allows it: not for an unknown, a condition, the platform's own trouble, nor too early", "watch"},
 	{29, "no part of a daemon panics, and the ledger refuses no change that one makes", "prove"},
 	{30, "nothing is sent to another account than the ledger's", "prove, tests"},
+	{31, "commits that the database lost move no money again: what Stripe holds gets its row back, and what is asked for again is made once", "watch, prove, tests"},
 }
 
 // Invariants returns the numbers of the promises that a difference of the class breaks.
