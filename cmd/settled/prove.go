@@ -104,6 +104,7 @@ type tally struct {
 	deaths    int
 	walks     int
 	outside   int
+	losses    int
 	virtual   time.Duration
 	states    map[ledger.State]int
 	faults    map[string]int
@@ -198,6 +199,7 @@ func (c proveCommand) count(out io.Writer, all *tally, o outcome, show *liveLine
 	all.deaths += o.Kills
 	all.walks += o.Walks
 	all.outside += o.Outside
+	all.losses += o.Losses
 	all.virtual += o.Virtual
 	for s, n := range o.States {
 		all.states[s] += n
@@ -266,8 +268,8 @@ func about(trace []string, violations []audit.Violation) []string {
 
 // summary prints the figures; its last line counts what was found.
 func (c proveCommand) summary(out io.Writer, all *tally, took time.Duration) {
-	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, %.1f years of virtual time, in %s\n",
-		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
+	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, the database put back %d times, %.1f years of virtual time, in %s\n",
+		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.losses, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
 	var parts []string
 	for _, s := range ledger.States {
 		if n := all.states[s]; n > 0 {

@@ -109,6 +109,9 @@ func (w *world) follow(key string, id ledger.ID, m planned, answer []byte) {
 			w.met(string(next.kind) + " of a reversal that acts")
 		case 409, 422:
 		default:
+			if status == 404 && w.lost() {
+				return
+			}
 			w.breaks(16, "%s of a reversal was answered %d %s", next.kind, status, answer)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,8 @@ type node struct {
 
 	dead    atomic.Bool // its process has died: nothing it does has an effect
 	leaving atomic.Bool // it was told to stop
+	over    chan struct{}
+	end     func() // closes over
 }
 
 var (
@@ -41,18 +44,25 @@ var (
 // start starts a daemon in a slot.
 func (w *world) start(slot int) (*node, error) {
 	w.starts++
-	n := &node{w: w, slot: slot, name: fmt.Sprintf("node%d.%d", slot, w.starts)}
+	n := &node{w: w, slot: slot, name: fmt.Sprintf("node%d.%d", slot, w.starts), over: make(chan struct{})}
+	n.end = sync.OnceFunc(func() { close(n.over) })
+	// What a process knows of the ledger's epoch, it reads once.
+	view, policy := w.db.View(), w.conf.Policy
+	var err error
+	if policy.Epoch, policy.EpochSince, _, err = view.Epoch(context.Background()); err != nil {
+		return nil, err
+	}
 	client, err := stripe.New(stripe.Config{Key: secretKey, Base: "http://stripe.test", Log: w.log, Transport: wire{n}})
 	if err != nil {
 		return nil, err
 	}
-	store := &seam{DB: w.db, n: n}
+	store := &seam{DB: view, n: n}
 	n.metrics = prometheus.NewRegistry()
 	n.system, err = actors.New(actors.Config{
 		Store: store, Transient: func(err error) bool {
 			return errors.Is(err, errOutage) || errors.Is(err, errDead) || db.Transient(err)
 		},
-		Stripe: client, Policy: w.conf.Policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
+		Stripe: client, Policy: policy, Limits: w.conf.Limits, TransferSweep: w.plan.Sweep,
 		Reconcile: actors.Reconcile{Interval: w.plan.Walk, Rate: -1},
 		Wall:      w.wall,
 		Verify: func(ctx context.Context) (string, error) { // and so hears Stripe's clock before anything is sent
@@ -65,7 +75,7 @@ func (w *world) start(slot int) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	back := &httpSeam{Store: adapt.Store{DB: w.db}, n: n}
+	back := &httpSeam{Store: adapt.Store{DB: view}, n: n}
 	n.server, err = http.New(http.Config{
 		Engine: n.system, Store: back, Tokens: back, Keys: back, WebhookSecrets: []string{webhookSecret},
 		Bootstrap: map[string]string{"platform": adminToken}, Registerer: n.metrics, Logger: w.log,
@@ -75,11 +85,28 @@ func (w *world) start(slot int) (*node, error) {
 	}
 	n.public, n.admin = n.server.Handlers()
 	n.system.Start()
+	go n.supervise()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.nodes[slot] = n
 	w.every = append(w.every, n)
 	return n, nil
+}
+
+// supervise ends the daemon, in order, when it says that it must not go on, and has it started again.
+func (n *node) supervise() {
+	select {
+	case <-n.system.Failed():
+	case <-n.over:
+		return
+	}
+	n.w.turn(n.name + " must not go on")
+	if n.dead.Load() || n.leaving.Load() {
+		return
+	}
+	n.w.met("daemon that must not go on")
+	n.stop()
+	n.w.background(func() { n.w.revive(n.slot, n.w.chance.within(20*time.Minute, "revive")) })
 }
 
 // turn lets one message at a time come from the daemon's goroutines and timers.
@@ -95,6 +122,7 @@ func (n *node) die(why string) {
 		return
 	}
 	w := n.w
+	n.end()
 	w.kills.Add(1)
 	w.driver.note(n.name + " dies " + why)
 	w.gone(n)
@@ -112,6 +140,7 @@ func (n *node) stop() {
 	if n.dead.Load() || n.leaving.Swap(true) {
 		return
 	}
+	n.end()
 	n.w.driver.note(n.name + " stops")
 	n.w.gone(n)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -141,6 +170,9 @@ func (n *node) gauge(name string) float64 {
 func (w *world) revive(slot int, after time.Duration) {
 	time.Sleep(after)
 	w.turn(fmt.Sprintf("start node%d", slot))
+	if w.closing.Load() {
+		return
+	}
 	if _, err := w.start(slot); err != nil {
 		w.breaks(18, "a daemon does not start: %v", err)
 	}

@@ -31,6 +31,7 @@ type plan struct {
 	Outages               []outage // of the calls that move money, while reads work
 	blind                 bool     // see drawOutages
 	Weather               []spell  // what must be waited for
+	Losses                []loss   // of what the database had acknowledged
 	Sweep                 time.Duration
 	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
 
@@ -104,6 +105,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
+	p.drawLosses(rand.New(rand.NewPCG(seed, 40)))
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
 		m := planned{at: time.Duration(rng.Float64() * float64(p.Troubled)), order: p.orders[rng.IntN(len(p.orders))].order}
 		if rng.IntN(3) == 0 {

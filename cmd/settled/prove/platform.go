@@ -77,7 +77,12 @@ func (w *world) order(i int, p planned) {
 		w.met("order for later")
 		body["not_before"] = w.began.Add(p.at + p.wait).UTC()
 	}
+	losses := w.lossesYet()
 	status, answer := w.ask("orders "+o.Reference, "POST", "/v1/transfers", "", body)
+	for losses != w.lossesYet() { // who says so may mean what was lost since
+		losses = w.lossesYet()
+		status, answer = w.ask("orders "+o.Reference, "POST", "/v1/transfers", "", body)
+	}
 	var t struct {
 		ID ledger.ID `json:"id"`
 	}
@@ -87,7 +92,7 @@ func (w *world) order(i int, p planned) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.orders[i].id, w.orders[i].accepted = t.ID, true
+	w.orders[i].id, w.orders[i].accepted, w.orders[i].forgone = t.ID, true, false
 }
 
 // say sends a message once its transfer exists. A state that forbids it is an answer too; but
@@ -107,22 +112,26 @@ func (w *world) say(key string, m planned) {
 			}
 			if m.kind == ledger.MessageReverse {
 				w.mu.Lock()
-				w.orders[m.target].reversals++
+				w.orders[m.target].asked[key] = true
 				w.mu.Unlock()
 			}
+			losses := w.lossesYet()
 			w.says(m, ledger.ID{}, body)
 			status, answer := w.ask("says "+key, "POST", "/v1/transfers/"+o.id.String()+"/messages", key, body)
 			switch {
 			case status == 202:
 				if m.kind == ledger.MessageReverse {
 					w.mu.Lock()
-					w.orders[m.target].granted++
+					if losses == w.losses { // else it may be lost again
+						w.orders[m.target].granted[key] = m
+					}
 					w.mu.Unlock()
 					w.follow(key, o.id, m, answer)
 				} else {
 					w.met(string(m.kind) + " " + m.about() + "that acts")
 				}
 				return
+			case status == 404 && w.lost(): // it was there a moment ago
 			case status != 409 && status != 422:
 				w.breaks(16, "%s was answered %d %s", m.kind, status, answer)
 				return

@@ -52,6 +52,7 @@ type Result struct {
 	Kills      int
 	Walks      int            // of the reconcilers, over Stripe and the ledger
 	Outside    int            // transfers made, and reversals, in Stripe's dashboard
+	Losses     int            // times that the database was put back to an older copy
 	Faults     map[string]int // by kind
 	Virtual    time.Duration
 	Hash       uint64   // of the trace
@@ -74,7 +75,7 @@ func run(t *testing.T, conf Config, seed uint64, p plan, trace bool) (result Res
 		}
 		w.watch.Patient(patienceOf(conf.Policy.Transfers), patienceOf(conf.Policy.Reversals))
 		for range p.orders {
-			w.orders = append(w.orders, &asked{})
+			w.orders = append(w.orders, &asked{asked: map[string]bool{}, granted: map[string]planned{}})
 		}
 		w.log = w.quietLog()
 		if err := w.open(); err != nil {
@@ -105,7 +106,7 @@ func (w *world) result() Result {
 	}
 	return Result{
 		Seed: w.seed, Plan: w.plan.String(), Violations: w.Violations(), Transfers: transfers, Reversals: w.returned, States: w.rows,
-		Steps: w.driver.steps, Posts: w.posts, Kills: int(w.kills.Load()), Walks: int(w.walks), Outside: w.foreign + w.outside, Faults: faults, Virtual: time.Since(w.began),
+		Steps: w.driver.steps, Posts: w.posts, Kills: int(w.kills.Load()), Walks: int(w.walks), Outside: w.foreign + w.outside, Losses: w.losses, Faults: faults, Virtual: time.Since(w.began),
 		Hash: w.driver.hash, Trace: w.driver.lines, Alike: w.driver.alike,
 	}
 }
@@ -126,6 +127,9 @@ func (p plan) String() string {
 	}
 	for _, o := range p.Outages {
 		fmt.Fprintf(&b, ", %s", o)
+	}
+	for _, l := range p.Losses {
+		fmt.Fprintf(&b, ", %s", l)
 	}
 	if n := len(p.meddling); n > 0 {
 		fmt.Fprintf(&b, ", %d acts in the dashboard", n)

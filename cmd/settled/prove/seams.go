@@ -358,12 +358,13 @@ func (w *world) deliver(id string, body []byte, signature string) (status int) {
 	w.mu.Lock()
 	w.herd.hears(body)
 	w.mu.Unlock()
+	losses := w.lossesYet()
 	if n := w.anyNode("event " + id); n != nil {
 		status, _ = n.call(n.public, "POST", "/webhooks/stripe", body, map[string]string{"Content-Type": "application/json", "Stripe-Signature": signature})
 	}
 	w.turn(fmt.Sprintf("event %s answered %d", id, status))
 	if status == 200 {
-		w.acknowledged(id)
+		w.acknowledged(id, losses)
 	}
 	return status
 }

@@ -63,6 +63,12 @@ var simplifications = []func(plan) (plan, bool){
 		q.meddling = p.meddling[:len(p.meddling)/2]
 		return q, len(p.meddling) > 1
 	},
+	func(p plan) (plan, bool) { q := p; q.Losses = nil; return q, len(p.Losses) > 0 },
+	func(p plan) (plan, bool) {
+		q := p
+		q.Losses = p.Losses[:len(p.Losses)/2]
+		return q, len(p.Losses) > 1
+	},
 	func(p plan) (plan, bool) { q := p; q.Walk = -1; return q, p.Walk > 0 },
 	func(p plan) (plan, bool) { q := p; q.Nodes = 1; return q, p.Nodes > 1 },
 	func(p plan) (plan, bool) { q := p; q.Nodes--; return q, p.Nodes > 2 },

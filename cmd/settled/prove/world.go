@@ -3,6 +3,7 @@ package prove
 import (
 	"bytes"
 	"context"
+	sqldriver "database/sql/driver"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -37,6 +38,7 @@ type world struct {
 	driver *driver
 	chance *chance
 	db     *db.DB
+	single single // the connection of db
 	sim    *stripesim.Sim
 	nodes  []*node // by slot; nil while there is none
 	every  []*node // all that were ever started
@@ -44,8 +46,10 @@ type world struct {
 	log    *slog.Logger
 	began  time.Time
 	calm   atomic.Bool
-	kills  atomic.Int64
-	ids    atomic.Uint64
+
+	closing atomic.Bool // no daemon is started any more
+	kills   atomic.Int64
+	ids     atomic.Uint64
 
 	failing int   // so many statements on, one fails; 0: none
 	dying   *node // and this process dies at it
@@ -60,6 +64,7 @@ type world struct {
 	orders     []*asked // as the plan has them
 	charges    []string // likewise: their IDs at Stripe
 	acked      map[string]bool
+	losses     int // how often the database was put back
 	posts      int
 	rows       map[ledger.State]int // transfers at the end
 	returned   int                  // and reversals
@@ -71,10 +76,11 @@ type world struct {
 
 // asked is what became of an order of the plan.
 type asked struct {
-	id        ledger.ID
-	accepted  bool
-	reversals int // messages sent
-	granted   int // and taken
+	id       ledger.ID
+	accepted bool
+	asked    map[string]bool    // reversals, by their keys
+	granted  map[string]planned // and those that were taken
+	forgone  bool               // it was lost, and is not asked for again
 }
 
 // troubled reports the first phase, in which anything fails. In the second everything must
@@ -166,10 +172,19 @@ func (w *world) made(m stripesim.Made) {
 	}
 }
 
-func (w *world) acknowledged(event string) {
+func (w *world) acknowledged(event string, losses int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.acked[event] = true
+	if losses == w.losses { // else it may have been stored before, and acknowledged after
+		w.acked[event] = true
+	}
+}
+
+// lossesYet tells how often the database was put back.
+func (w *world) lossesYet() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.losses
 }
 
 // newID makes UUIDv7s of the seed's own.
@@ -230,7 +245,9 @@ func (w *world) clock() time.Time {
 // open makes the world's database and its Stripe.
 func (w *world) open() (err error) {
 	ctx := context.Background()
-	if w.db, err = db.Open(ctx, "sqlite::memory:", db.Options{Now: w.clock, Connector: faulty.New(w.statement).Connector}); err != nil {
+	faults := faulty.New(w.statement)
+	connector := func(real sqldriver.Connector) sqldriver.Connector { return faults.Connector(w.single.of(real)) }
+	if w.db, err = db.Open(ctx, "sqlite::memory:", db.Options{Now: w.clock, Connector: connector}); err != nil {
 		return err
 	}
 	if _, err = w.db.Migrate(ctx); err != nil {
@@ -269,6 +286,7 @@ func (w *world) story() {
 	w.misfortunes()
 	w.clocksGoWrong()
 	w.intrude()
+	w.lose()
 	time.Sleep(w.plan.Troubled)
 	w.turn("faults end")
 	w.calm.Store(true)
@@ -368,8 +386,11 @@ func (w *world) left(ctx context.Context) (string, error) {
 	w.mu.Lock()
 	live := !slices.Contains(w.nodes, nil)
 	w.mu.Unlock()
+	forgone, awaited := w.missing()
 	switch pending := w.sim.Truth().Pending; {
-	case total < int64(len(w.plan.orders)):
+	case w.lost() && awaited > 0:
+		return fmt.Sprintf("%d of %d orders, %d of which nobody awaits", awaited, len(w.plan.orders), forgone), nil
+	case !w.lost() && total < int64(len(w.plan.orders)):
 		return fmt.Sprintf("%d of %d orders", len(w.plan.orders)-int(total), len(w.plan.orders)), nil
 	case pending > 0:
 		return fmt.Sprintf("%d effects to come at Stripe", pending), nil
@@ -402,6 +423,7 @@ func eventID(body []byte) string {
 
 // close ends the daemons and the simulator.
 func (w *world) close() {
+	w.closing.Store(true)
 	for _, n := range w.live() {
 		w.turn("end " + n.name)
 		n.stop()
