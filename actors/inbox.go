@@ -39,17 +39,17 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	references := make(map[ledger.ID]string)
 	var names []ledger.ID
 	for _, e := range events {
-		switch e.Type {
-		case "balance.available":
+		switch ledger.SubjectOf(e.Type) {
+		case ledger.AboutBalance:
 			about := heardOf{reaction: ledger.AwaitFunds, account: e.Account}
 			if e.Account != "" {
 				about.reaction = ledger.AwaitSellerFunds
 			}
 			about.currencies, about.said = currenciesOf(e.Payload)
 			c.Send(i.sys.conditions, about)
-		case "account.updated", "capability.updated":
+		case ledger.AboutSeller:
 			c.Send(i.sys.conditions, heardOf{reaction: ledger.AwaitSeller, account: e.Account})
-		case "transfer.created", "transfer.reversed", "transfer.updated":
+		case ledger.AboutTransfer:
 			name, reference, reversed, ok := operationOf(e.Payload)
 			if ok {
 				if hints[name] == nil {

@@ -79,7 +79,9 @@ func TestWhoWaitsForAConditionIsWokenByItsEvent(t *testing.T) {
 		"T2, the platform's balance": {"balance_insufficient", "", ledger.StripeEvent{ID: "evt_1", Type: "balance.available"}},
 		"T3, the seller's account":   {"insufficient_capabilities_for_transfer", "", ledger.StripeEvent{ID: "evt_1", Type: "account.updated", Account: "acct_seller0"}},
 		"T3, the seller's power":     {"insufficient_capabilities_for_transfer", "", ledger.StripeEvent{ID: "evt_1", Type: "capability.updated", Account: "acct_seller0"}},
-		"R4, the seller's balance":   {"", "balance_insufficient", ledger.StripeEvent{ID: "evt_1", Type: "balance.available", Account: "acct_seller0"}},
+		"T3, told by a thin event": {"insufficient_capabilities_for_transfer", "", ledger.StripeEvent{
+			ID: "evt_1", Type: "v2.core.account[configuration.recipient].capability_status_updated", Account: "acct_seller0", Object: "acct_seller0"}},
+		"R4, the seller's balance": {"", "balance_insufficient", ledger.StripeEvent{ID: "evt_1", Type: "balance.available", Account: "acct_seller0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, stripesim.Config{}, func(w *world) {

@@ -73,7 +73,7 @@ func TestAMalformedRequestIsRefusedAndEndsItsConnection(t *testing.T) {
 	}{
 		"a length over the limit":          {s.public, hooks + "Content-Length: 999999999\r\n\r\n", bodyTooLarge, nil},
 		"the same, and it asks first":      {s.public, hooks + "Content-Length: 999999999\r\nExpect: 100-continue\r\n\r\n", bodyTooLarge, nil},
-		"chunks over the limit":            {s.public, hooks + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat(chunk, 80) + "0\r\n\r\n", bodyTooLarge, nil},
+		"chunks over the limit":            {s.public, hooks + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat(chunk, 300) + "0\r\n\r\n", bodyTooLarge, nil},
 		"2 MB for one transfer":            {s.admin, post + "Content-Length: 2097152\r\n\r\n" + strings.Repeat(" ", 2<<20), bodyTooLarge, nil},
 		"5 MB for a batch":                 {s.admin, strings.Replace(post, "/v1/transfers", batchPath, 1) + "Content-Length: 5242880\r\n\r\n" + strings.Repeat(" ", 5<<20), bodyTooLarge, nil},
 		"100 kB for a message":             {s.admin, strings.Replace(post, "/v1/transfers", "/v1/transfers/x/messages", 1) + "Content-Length: 102400\r\n\r\n" + strings.Repeat(" ", 100<<10), bodyTooLarge, nil},

@@ -21,7 +21,7 @@ import (
 // bounded by connections × body; the admin listener reads none from who shows no token.
 const (
 	headerBytes     = 8 << 10
-	webhookBytes    = 256 << 10 // Stripe's events have a few kB; the largest seen are far below
+	webhookBytes    = 1 << 20 // Stripe's events have a few kB; an invoice of many lines, or a large account, some hundred
 	adminBytes      = 1 << 20
 	batchBytes      = 4 << 20 // 1,000 orders of 4 kB
 	messageBytes    = 64 << 10

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -49,13 +51,41 @@ func newVerifier(secrets []string, now func() time.Time) (*verifier, error) {
 		return nil, errors.New("no webhook secret is given")
 	}
 	for i, s := range secrets {
-		// An empty key would verify signatures that anybody can make.
-		if s = strings.TrimSpace(s); len(s) < secretShortest {
-			return nil, fmt.Errorf("webhook secret %d has %d characters: it must have at least %d", i+1, len(s), secretShortest)
+		s = strings.TrimSpace(s)
+		if why := wrongSecret(s); why != "" {
+			return nil, fmt.Errorf("webhook secret %d %s", i+1, why)
 		}
 		v.secrets = append(v.secrets, []byte(s))
 	}
 	return v, nil
+}
+
+// wrongSecret says why a text is no signing secret, without showing it. What is taken for one and is none would refuse
+// every event, and nobody would know why; so each mistake that people make has its name.
+func wrongSecret(s string) string {
+	odd := strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' })
+	switch {
+	case strings.ContainsAny(s, "\"'`"):
+		return "has quotes in it, which docker's --env-file and some others keep: leave them out"
+	case odd >= 0 && strings.ContainsAny(s, "\r\n"):
+		return "has a line break in it: separate secrets by a comma"
+	case strings.Contains(s, ";"):
+		return "has a semicolon in it: separate secrets by a comma"
+	case strings.ContainsFunc(s, func(r rune) bool { return r == '\ufeff' || r == utf8.RuneError }):
+		return "has a byte order mark in it, or is no UTF-8: save it as plain text"
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.In(r, unicode.Cf) }):
+		return "has a character in it that cannot be seen, such as a zero-width space: copy it anew"
+	case odd >= 0:
+		return "has a blank, or a character beyond ASCII, in it: copy it anew; separate secrets by a comma"
+	case strings.HasPrefix(s, "sk_"), strings.HasPrefix(s, "rk_"), strings.HasPrefix(s, "pk_"):
+		return "is an API key: the signing secret whsec_… stands with the webhook endpoint at Stripe"
+	case strings.HasPrefix(s, "we_"):
+		return "is the ID of the webhook endpoint: its signing secret is whsec_…"
+	case len(s) < secretShortest:
+		// An empty key would verify signatures that anybody can make.
+		return fmt.Sprintf("has %d characters: it must have at least %d", len(s), secretShortest)
+	}
+	return ""
 }
 
 // verify checks the raw body, before anybody looks into it.
@@ -88,8 +118,9 @@ func (v *verifier) verify(header string, body []byte) error {
 	return nil
 }
 
-// parseSignature reads the header: one t of digits, and at least one v1. Entries of other
-// schemes are passed over, as Stripe asks.
+// parseSignature reads the header: one t of digits, and at least one v1. Entries of other schemes are passed over, as
+// Stripe asks; and so is a v1 that can be no signature, as by Stripe's own libraries: it proves nothing, and takes
+// nothing from the one beside it.
 func parseSignature(header string) (stamp string, at time.Time, signatures [][sha256.Size]byte, err error) {
 	malformed := func() (string, time.Time, [][sha256.Size]byte, error) { return "", time.Time{}, nil, errSignatureForm }
 	if len(header) > signatureLongest {
@@ -113,10 +144,10 @@ func parseSignature(header string) (stamp string, at time.Time, signatures [][sh
 			}
 			var sum [sha256.Size]byte
 			if len(value) != hex.EncodedLen(len(sum)) {
-				return malformed()
+				continue
 			}
 			if _, err := hex.Decode(sum[:], []byte(value)); err != nil {
-				return malformed()
+				continue
 			}
 			signatures = append(signatures, sum)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -92,13 +93,17 @@ func (s *Server) complain(c *call, why error) {
 }
 
 var (
-	eventIDForm   = regexp.MustCompile(`^evt_[A-Za-z0-9_]{1,251}$`)
-	eventTypeForm = regexp.MustCompile(`^[A-Za-z0-9_.]{1,255}$`)
-	accountForm   = regexp.MustCompile(`^acct_[A-Za-z0-9_]{1,64}$`)
+	eventIDForm = regexp.MustCompile(`^evt_[A-Za-z0-9_]{1,251}$`)
+	accountForm = regexp.MustCompile(`^acct_[A-Za-z0-9_]{1,64}$`)
 )
 
-// parseEvent reads the few fields that are needed, of an event of any API version, and copies
-// all that it keeps. An unknown type, or an object without an ID, is an event all the same.
+// longestText is of an event's type, account, version or object.
+const longestText = 255
+
+// parseEvent reads the few fields that are needed, of an event of any API version, and copies all that it keeps. What
+// Stripe signed is refused only when it is no event: Stripe would send it again for days and then disable the
+// endpoint. So a type may be any text, and what is not understood is left out. Events of the v2 API are thin: they
+// have no data, and name their object in related_object.
 func parseEvent(body []byte) (ledger.StripeEvent, error) {
 	text, err := checkJSON(body, eventDepth)
 	if err != nil {
@@ -108,6 +113,7 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 		return ledger.StripeEvent{}, faultf(malformedJSON, "An event must be a JSON object.")
 	}
 	var e ledger.StripeEvent
+	var related reference
 	wrong := ""
 	word := func(raw []byte) string {
 		if raw[0] == 'n' {
@@ -127,9 +133,9 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 		case `"type"`:
 			e.Type = word(value)
 		case `"account"`:
-			e.Account = word(value)
+			e.Account = textOf(value)
 		case `"api_version"`:
-			e.APIVersion = word(value)
+			e.APIVersion = textOf(value)
 		case `"livemode"`:
 			e.Livemode = bytes.Equal(value, []byte("true"))
 			if t := typeOf(value); t != "a boolean" {
@@ -141,20 +147,22 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 				e.Created = time.Unix(n, 0).UTC()
 			}
 		case `"data"`:
-			e.Object = objectID(value)
+			if object := member(value, `"object"`); object != nil {
+				e.Object = textOf(member(object, `"id"`))
+				related.owner = textOf(member(object, `"account"`))
+			}
+		case `"related_object"`:
+			related.id, related.kind = textOf(member(value, `"id"`)), textOf(member(value, `"type"`))
 		}
 		return true
 	})
+	attribute(&e, related)
 	switch {
 	case wrong != "":
 	case !eventIDForm.MatchString(e.ID):
 		wrong = "id is not of the form evt_…"
-	case !eventTypeForm.MatchString(e.Type):
+	case e.Type == "" || ledger.CheckText(e.Type, longestText) != nil:
 		wrong = "type is missing or malformed"
-	case e.Account != "" && !accountForm.MatchString(e.Account):
-		wrong = "account is not of the form acct_…"
-	case ledger.CheckText(e.APIVersion, 100) != nil:
-		wrong = "api_version is malformed"
 	}
 	if wrong != "" {
 		return ledger.StripeEvent{}, faultf(malformedJSON, "This is no event of Stripe: %s.", wrong)
@@ -163,30 +171,55 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 	return e, nil
 }
 
-// objectID reads the id of data.object; empty when it has none, as a balance has none.
-func objectID(data []byte) string {
-	var object, id []byte
-	if data[0] == '{' {
-		members(data, func(key, value []byte) bool {
-			if string(key) == `"object"` && value[0] == '{' {
-				object = value
-			}
-			return true
-		})
+// reference is where else than in account an event may say whom it is about.
+type reference struct {
+	id, kind string // related_object: of a thin event
+	owner    string // data.object.account: a capability's
+}
+
+// attribute settles whose event it is. A seller's event names the account in
+// account; events of v2 and of an organization's endpoint may name it in the object alone.
+func attribute(e *ledger.StripeEvent, related reference) {
+	if e.Object == "" {
+		e.Object = related.id
 	}
-	if object != nil {
-		members(object, func(key, value []byte) bool {
-			if string(key) == `"id"` && value[0] == '"' {
-				id = value
-			}
-			return true
-		})
+	if ledger.SubjectOf(e.Type) != ledger.AboutSeller {
+		return
 	}
-	if id == nil {
+	candidates := []string{e.Account, related.owner, e.Object}
+	if related.kind == "v2.core.account" {
+		candidates = []string{related.id, e.Account, e.Object}
+	}
+	e.Account = ""
+	for _, id := range candidates {
+		if accountForm.MatchString(id) {
+			e.Account = id
+			return
+		}
+	}
+}
+
+// member returns the value of a member of an object, or nil.
+func member(object []byte, name string) (found []byte) {
+	if object[0] != '{' {
+		return nil
+	}
+	members(object, func(key, value []byte) bool {
+		if string(key) == name {
+			found = value
+		}
+		return true
+	})
+	return found
+}
+
+// textOf returns a value that is a text worth keeping; empty when it is none, as a balance has no ID.
+func textOf(value []byte) string {
+	if value == nil || value[0] != '"' {
 		return ""
 	}
-	s, _ := unquote(id)
-	if ledger.CheckText(s, 255) != nil {
+	s, _ := unquote(value)
+	if ledger.CheckText(s, longestText) != nil {
 		return ""
 	}
 	return s
@@ -205,6 +238,9 @@ var eventTypes = map[string]bool{
 func knownType(t string) string {
 	if eventTypes[t] {
 		return t
+	}
+	if strings.HasPrefix(t, "v2.") && ledger.SubjectOf(t) == ledger.AboutSeller {
+		return "v2.core.account"
 	}
 	return "other"
 }

@@ -96,6 +96,8 @@ func TestASignatureIsTakenOrRefused(t *testing.T) {
 		"the last of eight":        stamp + strings.Repeat(junk, 7) + "," + v1,
 		"the time last":            v1 + "," + stamp,
 		"in capitals":              stamp + ",v1=" + strings.ToUpper(v1[3:]),
+		"beside half a one":        stamp + ",v1=ab," + v1,
+		"beside one that is none":  stamp + ",v1=" + strings.Repeat("z", 64) + "," + v1 + ",v1=",
 		"just young enough":        sign(secretOld, eventText, now.Add(-signatureTolerance)),
 		"just not too far to come": sign(secretOld, eventText, now.Add(signatureTolerance)),
 	}
@@ -163,9 +165,9 @@ func TestASignedBodyThatIsNoEventIsRefused(t *testing.T) {
 	s := open(t)
 	for _, body := range []string{
 		``, `null`, `[]`, `"evt_1"`, `{`, `{}`, `{"id":"evt_1"}`, `{"type":"a"}`, `{"id":"ch_1","type":"a"}`, `{"id":7,"type":"a"}`,
-		`{"id":"evt_1","type":""}`, `{"id":"evt_1","type":"a b"}`, `{"id":"evt_1","type":"a","livemode":"yes"}`, `{"id":"evt_1","type":"a","account":"x"}`,
+		`{"id":"evt_1","type":""}`, `{"id":"evt_1","type":"a\u0001b"}`, `{"id":"evt_1","type":"a","livemode":"yes"}`, `{"id":"evt_1","type":["a"]}`,
 		`{"id":"evt_` + strings.Repeat("1", 300) + `","type":"a"}`, "{\"id\":\"evt_1\",\"type\":\"a\xff\"}", eventText + "x", `{"id":"evt_\u0000","type":"a"}`,
-		strings.Repeat("[", 200) + strings.Repeat("]", 200), `{"id":"evt_1","type":"a","api_version":"\n"}`,
+		strings.Repeat("[", 200) + strings.Repeat("]", 200), `{"id":"evt_1","type":"` + strings.Repeat("a", 300) + `"}`,
 	} {
 		s.deliver(body, sign(secretOld, body, s.now())).wants(t, malformedJSON)
 	}
@@ -185,6 +187,7 @@ func TestAnEventOfAnyShapeThatIsOneIsStored(t *testing.T) {
 		`{"id":"evt_6","type":"a","data":{"object":"x"}}`:                                                                     "",
 		`{"id":"evt_7","type":"capability.updated","account":"acct_1","livemode":false,"data":{"object":{"id":"transfers"}}}`: "transfers",
 		`{"id":"evt_8","type":"a","data":{"object":{"id":"a\u0000b"}}}`:                                                       "",
+		`{"id":"evt_9","type":"a b[c.d]/é","account":{"id":"acct_1"},"api_version":"\n"}`:                                     "",
 	} {
 		if a := s.deliver(body, sign(secretNew, body, s.now())); a.status != 200 {
 			t.Errorf("%s: %d %s", body, a.status, a.body)
@@ -198,8 +201,37 @@ func TestAnEventOfAnyShapeThatIsOneIsStored(t *testing.T) {
 	if s.events["evt_7"].Account != "acct_1" || s.events["evt_4"].Created != (time.Time{}) {
 		t.Errorf("%+v", s.events)
 	}
-	if s.counted("other", webhookReceived) != 6 || s.counted("balance.available", webhookReceived) != 1 {
+	if s.counted("other", webhookReceived) != 7 || s.counted("balance.available", webhookReceived) != 1 {
 		t.Error("an unknown type is counted as other")
+	}
+}
+
+// Accounts v2 speak in thin events, whose types have brackets and which have no data.
+func TestAThinEventSaysWhomItConcerns(t *testing.T) {
+	s := open(t)
+	const thin = `{"id":"%s","object":"v2.core.event","type":"%s","livemode":false,"created":"2026-11-24T10:15:30.000Z","context":%s,"related_object":%s}`
+	about := func(id, kind string) string {
+		return fmt.Sprintf(`{"id":"%s","type":"%s","url":"/v2/x/%s"}`, id, kind, id)
+	}
+	const status = "v2.core.account[configuration.recipient].capability_status_updated"
+	for id, c := range map[string]struct{ body, account, object string }{
+		"evt_1": {fmt.Sprintf(thin, "evt_1", status, `null`, about("acct_9", "v2.core.account")), "acct_9", "acct_9"},
+		"evt_2": {fmt.Sprintf(thin, "evt_2", status, `"acct_platform"`, about("acct_9", "v2.core.account")), "acct_9", "acct_9"},
+		"evt_3": {fmt.Sprintf(thin, "evt_3", "v2.core.account_person.created", `"acct_9"`, about("person_1", "v2.core.account_person")), "", "person_1"},
+		"evt_4": {fmt.Sprintf(thin, "evt_4", "v2.core.account[requirements].updated", `null`, `null`), "", ""},
+		"evt_5": {`{"id":"evt_5","type":"account.updated","livemode":false,"data":{"object":{"id":"acct_9"}}}`, "acct_9", "acct_9"},
+		"evt_6": {`{"id":"evt_6","type":"capability.updated","livemode":false,"data":{"object":{"id":"transfers","account":"acct_9"}}}`, "acct_9", "transfers"},
+		"evt_7": {`{"id":"evt_7","type":"account.updated","account":"acct_9","context":"acct_1/acct_9","livemode":false,"data":{"object":{"id":"acct_9"}}}`, "acct_9", "acct_9"},
+	} {
+		if a := s.deliver(c.body, sign(secretNew, c.body, s.now())); a.status != 200 {
+			t.Errorf("%s: %d %s", c.body, a.status, a.body)
+		}
+		if e := s.events[id]; e.Account != c.account || e.Object != c.object {
+			t.Errorf("%s: is of account %q and about %q", c.body, e.Account, e.Object)
+		}
+	}
+	if s.counted("v2.core.account", webhookReceived) != 3 {
+		t.Error("events of Accounts v2 are not counted as such")
 	}
 }
 
@@ -253,12 +285,41 @@ func TestAWebhookInDisguiseIsRefused(t *testing.T) {
 	s.deliver(eventText, sign(secretOld, eventText, s.now()), "Content-Encoding", "gzip").wants(t, unsupportedMedia)
 }
 
-func TestASecretIsNeverEmptyOrShort(t *testing.T) {
-	for _, secrets := range [][]string{nil, {}, {""}, {"   "}, {"short"}, {secretOld, ""}, {secretOld, "       "}} {
-		if _, err := newVerifier(secrets, time.Now); err == nil {
+func TestAMistakenSecretIsRefusedByName(t *testing.T) {
+	const good = "whsec_0123456789abcdef"
+	for says, secrets := range map[string][]string{
+		"no webhook secret":   {},
+		"0 characters":        {""},
+		"5 characters":        {"short"},
+		"secret 2 has 0":      {good, "   "},
+		"quotes":              {`"` + good + `"`},
+		"secret 2 has quotes": {good, "'" + good + "'"},
+		"byte order mark":     {"\ufeff" + good},
+		"no UTF-8":            {"\xff\xfe" + good},
+		"zero-width":          {good + "\u200b"},
+		"line break":          {good + "\n" + good},
+		"a semicolon":         {good + ";" + good},
+		"semicolon":           {good + "; " + good},
+		"a blank":             {good + " " + good},
+		"beyond ASCII":        {good + "é"},
+		"is an API key":       {"sk_test_0123456789abcdef"},
+		"the signing secret":  {"rk_live_0123456789abcdef"},
+		"webhook endpoint at": {"pk_test_0123456789abcdef"},
+		"ID of the webhook":   {"we_1PabcDEFghiJKL"},
+	} {
+		_, err := newVerifier(secrets, time.Now)
+		switch {
+		case err == nil:
 			t.Errorf("%q was taken", secrets)
-		} else if strings.Contains(err.Error(), "short") {
+		case !strings.Contains(err.Error(), says):
+			t.Errorf("%q: %q does not say %q", secrets, err, says)
+		case strings.Contains(err.Error(), "0123456789") || strings.Contains(err.Error(), "short"):
 			t.Errorf("the error tells the secret: %v", err)
+		}
+	}
+	for _, s := range []string{good, "\t " + good + "\r\n", good + "\u00a0", "plain-text-secret"} {
+		if _, err := newVerifier([]string{s}, time.Now); err != nil {
+			t.Errorf("%q: %v", s, err)
 		}
 	}
 }

@@ -63,6 +63,8 @@ type Config struct {
 	WebhookURL string
 	// WebhookSecret signs the deliveries.
 	WebhookSecret string
+	// AccountsV2 has sellers be accounts of the v2 API: their changes are told by thin events alone.
+	AccountsV2 bool
 	// Secrets are the accepted API keys; empty accepts any sk_… and rk_….
 	Secrets []string
 	// Withheld are keys that may not read their account, as a restricted key may be.

@@ -18,6 +18,7 @@ type event struct {
 	key      string
 	version  string
 	livemode bool
+	thin     bool // of the v2 API
 	// pending is what pending_webhooks says: 1 until a receiver took it.
 	pending   int
 	delivered bool
@@ -40,6 +41,7 @@ func eventEndpoints() []*endpoint {
 // emit records what happened and sends it on its way. A call's request and key are in
 // it; what Stripe or a person did by itself has neither (c is nil).
 func (s *Sim) emit(c *call, e event) {
+	s.thin(&e)
 	first := s.record(c, e)
 	s.dispatch(c, first)
 	if s.strikes(KindEventDuplicate, first) != nil {
@@ -197,7 +199,7 @@ func listEvents(s *Sim, c *call) (json.RawMessage, *failure) {
 	oldest := s.clock.now().Add(-eventLife)
 	success, asked := c.form.Get("delivery_success") == "true", c.form.Has("delivery_success")
 	return page(c, s.world.events.all, s.world.events.get, "event", func(e *event) bool {
-		return e.account == owner && (len(wanted) == 0 || matchesType(wanted, e.kind)) &&
+		return e.account == owner && !e.thin && (len(wanted) == 0 || matchesType(wanted, e.kind)) &&
 			(!asked || e.delivered == success) && e.at.After(oldest)
 	}, renderEvent)
 }
@@ -239,6 +241,9 @@ type wireEventRequest struct {
 }
 
 func renderEvent(e *event) json.RawMessage {
+	if e.thin {
+		return renderThinEvent(e)
+	}
 	return encode(wireEvent{
 		ID: e.id, Object: "event", Account: e.account, APIVersion: e.version, Created: unix(e.at),
 		Data: wireEventData{e.object, e.previous}, Livemode: e.livemode, PendingWebhooks: e.pending,

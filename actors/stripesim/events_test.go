@@ -336,3 +336,32 @@ func TestPaymentsRefundsAndDisputesTellTheirStory(t *testing.T) {
 		}
 	})
 }
+
+// Accounts v2 tell of their changes in thin events: no data, and the account in related_object.
+func TestAccountsOfTheV2APISpeakInThinEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim, w, rc := listen(stripesim.Config{Seed: 5, AccountsV2: true, Strict: true})
+		defer sim.Close()
+		id := w.post("/v1/accounts", "type=express&capabilities[transfers][requested]=true", "K").id()
+		synctest.Wait()
+		const want = "v2.core.account[configuration.recipient].capability_status_updated"
+		found := false
+		for _, raw := range rc.raw {
+			var e struct {
+				Object, Type, Created string
+				Data                  any
+				RelatedObject         struct{ ID, Type string } `json:"related_object"`
+			}
+			if err := json.Unmarshal([]byte(raw), &e); err != nil {
+				t.Fatalf("%s: %v", raw, err)
+			}
+			if e.Object != "v2.core.event" || e.Data != nil || e.RelatedObject.ID != id || e.RelatedObject.Type != "v2.core.account" {
+				t.Errorf("no thin event of %s: %s", id, raw)
+			}
+			found = found || e.Type == want
+		}
+		if !found {
+			t.Errorf("no %s in %v", want, rc.raw)
+		}
+	})
+}

@@ -43,7 +43,7 @@ func (h *herd) sees(c *ledger.Change) {
 }
 
 func (h *herd) hears(event []byte) {
-	for _, kind := range []string{"balance.available", "account.updated", "capability.updated"} {
+	for _, kind := range []string{"balance.available", "account.updated", "capability.updated", "v2.core.account["} {
 		if bytes.Contains(event, []byte(kind)) {
 			h.heard++
 			return

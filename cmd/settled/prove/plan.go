@@ -37,6 +37,8 @@ type plan struct {
 
 	Stranger stranger
 
+	AccountsV2 bool // sellers are accounts of the v2 API, whose events are thin
+
 	PageMax int // objects in a page of Stripe's lists; 0: as many as Stripe gives
 
 	charges  []charge // that orders are paid from
@@ -104,6 +106,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.drawWeather(rand.New(rand.NewPCG(seed, 20)))
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
+	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) == 0
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	p.drawLosses(rand.New(rand.NewPCG(seed, 40)))
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {

@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -327,6 +328,9 @@ func (h hook) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 		return nil, err
 	}
 	id := eventID(body)
+	if bytes.Contains(body, []byte(`"v2.core.event"`)) {
+		w.met("event of the v2 API")
+	}
 	if err := w.driver.park(r.Context(), "event "+id); err != nil {
 		return nil, err
 	}

@@ -265,6 +265,7 @@ func (w *world) open() (err error) {
 		Times:      stripesim.Times{KeyLife: windows.KeyLife, LateMax: windows.Late, WireMax: windows.Wire, ListLag: windows.Lag},
 		WebhookURL: "http://settled.test/webhooks/stripe", WebhookSecret: webhookSecret,
 		PageMax:    w.plan.PageMax,
+		AccountsV2: w.plan.AccountsV2,
 		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made, Arrived: w.arrived,
 	})
 	w.breakStripe()
