@@ -152,7 +152,7 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 				related.owner = textOf(member(object, `"account"`))
 			}
 		case `"related_object"`:
-			related.id, related.kind = textOf(member(value, `"id"`)), textOf(member(value, `"type"`))
+			related.object = textOf(member(value, `"id"`))
 		}
 		return true
 	})
@@ -173,30 +173,26 @@ func parseEvent(body []byte) (ledger.StripeEvent, error) {
 
 // reference is where else than in account an event may say whom it is about.
 type reference struct {
-	id, kind string // related_object: of a thin event
-	owner    string // data.object.account: a capability's
+	object string // related_object.id: of a thin event
+	owner  string // data.object.account: of a capability
 }
 
 // attribute settles whose event it is. A seller's event names the account in
 // account; events of v2 and of an organization's endpoint may name it in the object alone.
 func attribute(e *ledger.StripeEvent, related reference) {
 	if e.Object == "" {
-		e.Object = related.id
+		e.Object = related.object
 	}
 	if ledger.SubjectOf(e.Type) != ledger.AboutSeller {
 		return
 	}
-	candidates := []string{e.Account, related.owner, e.Object}
-	if related.kind == "v2.core.account" {
-		candidates = []string{related.id, e.Account, e.Object}
-	}
-	e.Account = ""
-	for _, id := range candidates {
+	for _, id := range []string{e.Account, related.owner, e.Object} {
 		if accountForm.MatchString(id) {
 			e.Account = id
 			return
 		}
 	}
+	e.Account = ""
 }
 
 // member returns the value of a member of an object, or nil.
