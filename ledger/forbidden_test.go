@@ -40,8 +40,8 @@ var rules = map[string]forbidden{
 		"cmd/settled/prove": "in a bubble of testing/synctest, where time is virtual",
 	}},
 	"the clock of http is given": {dirs: []string{"http"}, names: clocks, but: map[string]string{
-		"http/server.go":   "the default of Config.Now",
-		"http/listener.go": "a socket's deadline is the machine's time, whatever a test says",
+		"http/server.go": "the default of Config.Now",
+		"http/conn.go":   "a socket's deadline is the machine's time, whatever a test says",
 	}},
 	"the clock of db is the database's": {dirs: []string{"db"}, names: clocks, but: map[string]string{
 		"db/open.go":   "the default of Options.Now",
