@@ -238,7 +238,7 @@ func (s *System) Live(ctx context.Context, id ledger.ID) ledger.Live {
 // still be taken.
 func (s *System) Ready(ctx context.Context) error {
 	if s.closing.Load() {
-		return errors.New("the daemon is stopping")
+		return &ledger.NotReady{Reason: "the daemon is stopping"}
 	}
 	if err := s.conf.Store.Ping(ctx); err != nil {
 		return &ledger.NotReady{Reason: "the ledger's database cannot be reached", Err: err}
@@ -247,7 +247,7 @@ func (s *System) Ready(ctx context.Context) error {
 		return &ledger.NotReady{Reason: "the ledger cannot be written", Err: *err}
 	}
 	if !s.recovering.Load() {
-		return errors.New("recovery has not begun")
+		return &ledger.NotReady{Reason: "recovery has not begun"}
 	}
 	return nil
 }

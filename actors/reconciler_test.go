@@ -66,7 +66,9 @@ func (n *node) walked(began time.Time) audit.Walk {
 func (w *world) control(name, body string) (id string) {
 	w.Helper()
 	rec := httptest.NewRecorder()
-	w.sim.Handler().ServeHTTP(rec, httptest.NewRequest("POST", "/_sim/"+name, strings.NewReader(body)))
+	r := httptest.NewRequest("POST", "http://localhost/_sim/"+name, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w.sim.Handler().ServeHTTP(rec, r)
 	var shown struct {
 		ID string `json:"id"`
 	}

@@ -136,6 +136,9 @@ func prepareFile(path string) error {
 		// SQLite would take it for a new database and throw the log away.
 		return fmt.Errorf("%w: it is missing or empty, and its log %s-wal is not: put the file back from a copy (then run settled migrate restored), or move the log away to begin with nothing", ErrDamaged, path)
 	case err == nil:
+		if err := keepClosed(path); err != nil {
+			return err
+		}
 		return checkFileSystem(path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -153,6 +156,26 @@ func prepareFile(path string) error {
 		return err
 	}
 	return checkFileSystem(path)
+}
+
+// keepClosed takes from others what they may do with an existing file, its log and its shared memory. In
+// them are names, amounts and the hashes of tokens; SQLite gives new ones the database's own mode.
+func keepClosed(path string) error {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		case runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0:
+			continue
+		}
+		if err := os.Chmod(name, info.Mode().Perm()&0o700); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("others may open %s (mode %o), and it cannot be closed to them: give it to who runs settled, or run chmod 600: %w", name, info.Mode().Perm(), err)
+		}
+	}
+	return nil
 }
 
 // reach makes the first connection. Of processes that begin with an empty file at once, one

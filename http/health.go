@@ -59,8 +59,12 @@ func (s *Server) readyz(c *call) (reply, error) {
 	if err := s.engine.Ready(ctx); err != nil {
 		reason := err.Error()
 		var why *ledger.NotReady
-		if errors.As(err, &why) && !trusted {
+		switch {
+		case trusted:
+		case errors.As(err, &why):
 			reason = why.Reason
+		default: // nobody looked at it for what it names
+			reason = "it is not ready; the log says why, and so does this page to who has a token"
 		}
 		engine.OK, engine.Reason = false, &reason
 	}

@@ -37,6 +37,18 @@ func TestVerboseReadinessTellsWarningsAndKeepsNamesForWhoHasAToken(t *testing.T)
 	}
 }
 
+// What is not known to name nothing is not told to who has no token.
+func TestReadinessTellsNoErrorThatNobodyLookedAt(t *testing.T) {
+	s := open(t)
+	s.set(func(w *world) { w.unready = errors.New("dial db.internal:5432 as paul") })
+	if a := s.get("/readyz", "Authorization", ""); a.status != 503 || strings.Contains(string(a.body), "internal") || strings.Contains(string(a.body), "paul") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.get("/readyz"); !strings.Contains(string(a.body), "db.internal") {
+		t.Errorf("with a token: %s", a.body)
+	}
+}
+
 func TestReadinessIsNoPlaceToGuessTokens(t *testing.T) {
 	s := open(t)
 	for i := range 100 {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/settled/settled/ledger"
 )
 
 // valid is a configuration that New takes.
@@ -80,7 +82,7 @@ func TestReadySaysWhyNot(t *testing.T) {
 	if err := Probe(t.Context(), s.admin); err != nil {
 		t.Error(err)
 	}
-	s.set(func(w *world) { w.unready = errors.New("recovery has not begun") })
+	s.set(func(w *world) { w.unready = &ledger.NotReady{Reason: "recovery has not begun"} })
 	if a := s.get("/readyz"); a.status != 503 || !strings.Contains(string(a.body), `{"name":"engine","ok":false,"reason":"recovery has not begun"}`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}

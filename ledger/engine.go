@@ -20,10 +20,15 @@ var (
 // NotReady is why the daemon is not ready yet, or no longer.
 type NotReady struct {
 	Reason string // for anybody: it names no host, user or database
-	Err    error  // the whole of it
+	Err    error  // the whole of it; nil: the reason is
 }
 
-func (e *NotReady) Error() string { return e.Reason + ": " + e.Err.Error() }
+func (e *NotReady) Error() string {
+	if e.Err == nil {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Err.Error()
+}
 
 // Unwrap reaches the whole of it.
 func (e *NotReady) Unwrap() error { return e.Err }

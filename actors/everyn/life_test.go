@@ -365,7 +365,9 @@ func (l *life) story() string {
 func (l *life) control(name, body string) {
 	l.Helper()
 	rec := httptest.NewRecorder()
-	l.sim.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/_sim/"+name, strings.NewReader(body)))
+	r := httptest.NewRequest(http.MethodPost, "http://localhost/_sim/"+name, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	l.sim.Handler().ServeHTTP(rec, r)
 	if rec.Code != http.StatusOK {
 		l.Fatalf("%s: %s", name, rec.Body)
 	}

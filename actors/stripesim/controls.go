@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
+	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,10 +43,33 @@ var controls = map[string]control{
 	"POST auth":          revokeAuth,
 }
 
+// listControls shows which controls there are.
+func listControls() any {
+	list := slices.Sorted(maps.Keys(controls))
+	for i, c := range list {
+		method, name, _ := strings.Cut(c, " ")
+		list[i] = method + " /_sim/" + name
+	}
+	return map[string]any{"controls": list}
+}
+
 // serveControl answers a control. There is no authentication: the simulator is a
-// tool for the loopback.
+// tool for the loopback. A page in a browser may reach it there too: under a name of its own, which
+// is refused, or with what a form can send, which is no JSON.
 func (s *Sim) serveControl(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/_sim/")
+	if !local(r) {
+		writeControl(w, http.StatusMisdirectedRequest, map[string]string{"error": "the controls answer to loopback's names only, not to " + r.Host})
+		return
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method == http.MethodPost && (err != nil || media != "application/json") {
+		writeControl(w, http.StatusUnsupportedMediaType, map[string]string{"error": "send the header Content-Type: application/json"})
+		return
+	}
+	if r.Method == http.MethodGet && name == "" {
+		writeControl(w, http.StatusOK, listControls())
+		return
+	}
 	do, ok := controls[r.Method+" "+name]
 	if !ok {
 		writeControl(w, http.StatusNotFound, map[string]string{"error": "no control " + r.Method + " " + r.URL.Path})
@@ -59,6 +86,20 @@ func (s *Sim) serveControl(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeControl(w, http.StatusOK, shown)
+}
+
+// local reports that a request was meant for this machine, or for the address that it came to.
+func local(r *http.Request) bool {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err != nil {
+		return strings.EqualFold(host, "localhost")
+	}
+	to, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ip.IsLoopback() || to != nil && to.AddrPort().Addr().Unmap() == ip.Unmap()
 }
 
 func writeControl(w http.ResponseWriter, status int, shown any) {

@@ -201,3 +201,54 @@ func BenchmarkTransfer(b *testing.B) {
 		}
 	}
 }
+
+// A page in a browser may reach the simulator under a name of its own, or with a form.
+func TestControlsTakeNothingFromABrowsersPage(t *testing.T) {
+	_, _, url := serve(t, stripesim.Config{})
+	ask := func(method, path, host, media string) int {
+		t.Helper()
+		r, err := http.NewRequest(method, url+path, strings.NewReader(`{"level":"heavy"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Header.Set("Content-Type", media); host != "" {
+			r.Host = host
+		}
+		got, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Body.Close()
+		return got.StatusCode
+	}
+	for _, host := range []string{"evil.example", "evil.example:12111", "localhost.evil.example", "10.1.2.3", "0.0.0.0", "2130706433"} {
+		for _, path := range []string{"/_sim/", "/_sim/truth"} {
+			if got := ask("GET", path, host, ""); got != http.StatusMisdirectedRequest {
+				t.Errorf("GET %s at %s: %d", path, host, got)
+			}
+		}
+		if got := ask("POST", "/_sim/faults", host, "application/json"); got != http.StatusMisdirectedRequest {
+			t.Errorf("POST at %s: %d", host, got)
+		}
+	}
+	for _, media := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
+		if got := ask("POST", "/_sim/faults", "", media); got != http.StatusUnsupportedMediaType {
+			t.Errorf("POST of %q: %d", media, got)
+		}
+	}
+	for _, host := range []string{"", "localhost", "LOCALHOST:1", "127.0.0.1:12111", "[::1]:12111"} {
+		if got := ask("POST", "/_sim/faults", host, "application/json; charset=utf-8"); got != http.StatusOK {
+			t.Errorf("POST at %q: %d", host, got)
+		}
+	}
+}
+
+func TestTheControlsAreListed(t *testing.T) {
+	_, w := local(t, stripesim.Config{})
+	r := w.control(t, "GET", "", "")
+	for _, want := range []string{"GET /_sim/truth", "POST /_sim/faults", "DELETE /_sim/rules", "POST /_sim/events/resend"} {
+		if !strings.Contains(r.body, `"`+want+`"`) {
+			t.Errorf("%s is not listed: %s", want, r.body)
+		}
+	}
+}

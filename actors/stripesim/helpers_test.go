@@ -184,10 +184,11 @@ func (w wire) control(t *testing.T, method, name, body string) reply {
 }
 
 func (w wire) tryControl(method, name, body string) reply {
-	req, err := http.NewRequest(method, "http://stripe.test/_sim/"+name, bytes.NewBufferString(body))
+	req, err := http.NewRequest(method, "http://localhost/_sim/"+name, bytes.NewBufferString(body))
 	if err != nil {
 		panic(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := w.RoundTrip(req)
 	if err != nil {
 		return reply{err: err}

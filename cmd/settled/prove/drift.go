@@ -98,7 +98,9 @@ func (w *world) atStripe(method, path string, body any) {
 		panic(err)
 	}
 	rec := httptest.NewRecorder()
-	w.sim.Handler().ServeHTTP(rec, httptest.NewRequest(method, path, bytes.NewReader(text)))
+	r := httptest.NewRequest(method, "http://localhost"+path, bytes.NewReader(text))
+	r.Header.Set("Content-Type", "application/json")
+	w.sim.Handler().ServeHTTP(rec, r)
 	if rec.Code != nethttp.StatusOK {
 		w.breaks(22, "the dashboard answers %d: %s", rec.Code, rec.Body)
 	}
