@@ -77,6 +77,12 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		t.seek(c, &look{order: &m}, m)
 		return
 	case ledger.MessageRestart:
+		now, policy := t.now()
+		over := ledger.Plan(x, t.w.record.Digest, policy, now, t.looked).Action == ledger.Rest && x.State != ledger.Held
+		if over && t.w.aside == "" {
+			t.forbid(c, m, fmt.Errorf("%w: nothing is left to restart: the transfer is %s, and no actor drives it", ledger.ErrIllegalMove, x.State))
+			return
+		}
 		m.answer(injected{before: x.State, record: t.w.record})
 		t.crash(&Setback{Kind: Asked, Code: "restart"})
 	default:

@@ -321,3 +321,26 @@ func TestANewEpochRestsAndLooksBeforeItGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// A restart is for what is under way. Of what is over nothing would begin again, and the answer says so.
+func TestWhatIsOverHasNothingToRestart(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		ids := w.create(3)
+		w.says(ids[0], ledger.Message{Type: ledger.MessageCancel})
+		w.says(ids[1], ledger.Message{Type: ledger.MessageHold})
+		w.restart() // the gate opens
+		w.becomes(ids[2], ledger.Completed)
+		for _, id := range []ledger.ID{ids[0], ids[2]} {
+			before := w.transfer(id)
+			_, err := w.inject(id, ledger.Message{Type: ledger.MessageRestart})
+			if want := "nothing is left to restart: the transfer is " + string(before.State); !errors.Is(err, ledger.ErrIllegalMove) || !strings.Contains(err.Error(), want) {
+				w.Errorf("%v, want %q", err, want)
+			}
+			if after := w.transfer(id); after.Version != before.Version {
+				w.Errorf("it changed from version %d to %d", before.Version, after.Version)
+			}
+		}
+		w.says(ids[1], ledger.Message{Type: ledger.MessageRestart})
+		w.alarms(nil)
+	}, shut())
+}

@@ -283,9 +283,7 @@ func (s *Server) word(c *call, types string) (kind string, by ledger.By, err err
 	if !slices.Contains(strings.Split(types, ", "), kind) {
 		wrong = append(wrong, ledger.FieldError{Field: "type", Detail: "must be one of " + types})
 	}
-	if by.Reason == "" {
-		wrong = append(wrong, ledger.FieldError{Field: "reason", Detail: "is required: say why, for those who read the history"})
-	} else if err := ledger.CheckText(by.Reason, ledger.ReasonMax); err != nil {
+	if err := ledger.CheckReason(by.Reason); err != nil {
 		wrong = append(wrong, ledger.FieldError{Field: "reason", Detail: err.Error()})
 	}
 	if err := f.check(wrong); err != nil {

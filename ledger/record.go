@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Record is what an actor reads when it starts: the transfer, and what the history of the
@@ -87,6 +90,15 @@ type Message struct {
 	StripeID  string
 }
 
+// CheckReason reports why a text is no reason for an act. One that shows nothing tells nobody why.
+func CheckReason(s string) error {
+	shows := func(r rune) bool { return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) }
+	if !strings.ContainsFunc(s, shows) {
+		return errors.New("is required: say why, for those who read the history")
+	}
+	return CheckText(s, ReasonMax)
+}
+
 // Check reports every field that is wrong, or nil.
 func (m Message) Check(now time.Time) error {
 	var wrong FieldErrors
@@ -94,9 +106,7 @@ func (m Message) Check(now time.Time) error {
 	if !slices.Contains(MessageTypes, m.Type) {
 		add("type", fmt.Sprintf("must be one of %s", join(MessageTypes)))
 	}
-	if m.By.Reason == "" {
-		add("reason", "is required: say why, for those who read the history")
-	} else if err := CheckText(m.By.Reason, ReasonMax); err != nil {
+	if err := CheckReason(m.By.Reason); err != nil {
 		add("reason", err.Error())
 	}
 	only := func(field string, given bool, of MessageType) {

@@ -135,7 +135,7 @@ func printReport(w io.Writer, r audit.Report) error {
 	for _, x := range r.Differences {
 		fmt.Fprintln(w, x)
 	}
-	fmt.Fprintf(w, "audit: %d differences\n", len(r.Differences))
+	fmt.Fprintf(w, "audit: %s\n", counted(len(r.Differences), "difference"))
 	if len(r.Differences) > 0 {
 		return errDifferences
 	}

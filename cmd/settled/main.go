@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -29,6 +30,8 @@ var errDifferences = errors.New("the audit found differences")
 
 // commands is the command line.
 type commands struct {
+	Show kong.VersionFlag `name:"version" help:"Print the version."`
+
 	Serve     serveCommand     `cmd:"" default:"withargs" help:"The daemon (also with no subcommand)."`
 	Demo      demoCommand      `cmd:"" help:"A daemon that is killed again and again, against a built-in Stripe with faults; ends with an audit."`
 	Simulator simulatorCommand `cmd:"" help:"The Stripe simulator alone."`
@@ -72,10 +75,14 @@ func run(ctx context.Context, args []string, w world) (code int) {
 		kong.Name("settled"),
 		kong.Description("Transfers to sellers and their reversals on Stripe Connect, driven to a final state exactly once, whatever crashes."),
 		kong.Writers(w.stdout, w.stderr),
+		kong.Vars{"version": "settled " + version()},
 		kong.Exit(func(code int) { panic(exited{code}) }),
 		kong.ValueFormatter(helpOf),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 	)
+	for _, node := range parser.Model.Children {
+		showOwn(node, ownSettings[node.Name])
+	}
 	chosen, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(w.stderr, "settled: %v; see settled --help\n", err)
@@ -95,6 +102,28 @@ func run(ctx context.Context, args []string, w world) (code int) {
 	}
 	fmt.Fprintf(w.stderr, "settled: %v\n", err)
 	return exitFailed
+}
+
+// ownSettings lists the settings that a command's help shows as flags; serve's shows all. The others are
+// taken as well, so that one line of flags does for every command, but would bury what is the command's own.
+var ownSettings = map[string][]string{
+	"health": {"ADMIN_ADDR"}, "audit": {"DATABASE_URL", "STRIPE_API_BASE"}, "migrate": {"DATABASE_URL"}, "token": {"DATABASE_URL"},
+	"backup": {"DATABASE_URL"}, "prove": {}, "config": {},
+}
+
+// showOwn hides the settings that are not among a command's own.
+func showOwn(node *kong.Node, own []string) {
+	if own == nil {
+		return
+	}
+	for _, f := range node.Flags {
+		if name := f.Tag.Get("var"); name != "" && !slices.Contains(own, name) {
+			f.Hidden = true
+		}
+	}
+	for _, child := range node.Children {
+		showOwn(child, own)
+	}
 }
 
 // helpOf shows a setting's environment variable and default beside its help.

@@ -50,6 +50,7 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 			return err
 		}
 		defer box.Close()
+		box.introduce(w.stdout, conf, admin.Addr().String())
 	}
 	return serve(ctx, conf, log, public, admin, w.stdout)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	randv2 "math/rand/v2"
 	"net"
@@ -133,6 +134,22 @@ func openSandbox(ctx context.Context, conf *config, public string, throwaway boo
 	conf.webhookSecrets = []string{secret}
 	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase, "database", db.ShowURL(conf.databaseURL), "thrown_away", throwaway)
 	return &b, nil
+}
+
+// introduce says how to begin.
+func (b *sandbox) introduce(w io.Writer, conf config, admin string) {
+	token := "the admin token, which is printed once, at the first start"
+	if conf.adminToken != "" {
+		token = "your ADMIN_TOKEN"
+	}
+	if host, port, err := net.SplitHostPort(admin); err == nil && net.ParseIP(host).IsUnspecified() {
+		admin = net.JoinHostPort("localhost", port)
+	}
+	fmt.Fprintf(w, `Sandbox: Stripe is simulated at %s (what can be done there: %s/_sim/), and its webhooks are signed with %s
+Begin, with TOKEN for %s:
+  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' http://%s/v1/transfers \
+    -d '{"reference":"order-1","seller":"anna","destination":"acct_anna","amount":1230,"currency":"eur"}'
+`, conf.stripeBase, conf.stripeBase, conf.webhookSecrets[0], token, admin)
 }
 
 // sandboxOf tells the account of a sandbox's own ledger; empty: it is none, or has no account yet. A database that cannot

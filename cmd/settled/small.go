@@ -38,6 +38,14 @@ func version() string {
 	return "devel"
 }
 
+// counted is a number with its noun.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 type configCommand struct {
 	Sandbox bool `help:"Check as serve --sandbox would."`
 	flags
@@ -56,7 +64,7 @@ func (c configCommand) Run(w world) error {
 		return err
 	}
 	if len(problems) > 0 {
-		return usageError{fmt.Errorf("%d problems:\n%w", len(problems), errors.Join(problems...))}
+		return usageError{fmt.Errorf("%s:\n%w", counted(len(problems), "problem"), errors.Join(problems...))}
 	}
 	return nil
 }

@@ -155,7 +155,7 @@ func (c tokenRevoke) Run(ctx context.Context, w world) error {
 		return usageError{err}
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(w.stdout, "%d tokens of %s revoked\n", n, c.Name)
+		_, err = fmt.Fprintf(w.stdout, "%s of %s revoked\n", counted(int(n), "token"), c.Name)
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func TestAPrincipalGetsASecondTokenAndLosesTheFirst(t *testing.T) {
 	}
 	_, rest, _ := strings.Cut(first, "settled_")
 	prefix, _, _ := strings.Cut(rest, "_")
-	if out, _ := settled(exitDone, "token", "revoke", "shop", "--prefix", prefix); !strings.HasPrefix(out, "1 tokens") {
+	if out, _ := settled(exitDone, "token", "revoke", "shop", "--prefix", prefix); !strings.HasPrefix(out, "1 token of") {
 		t.Errorf("%s", out)
 	}
 	list, _ := settled(exitDone, "token", "list")
@@ -49,7 +49,7 @@ func TestAPrincipalGetsASecondTokenAndLosesTheFirst(t *testing.T) {
 	if strings.Count(list, "in force until") != 1 || strings.Count(list, "shop ") != 2 || strings.Contains(list, strings.TrimSpace(rest)) {
 		t.Errorf("%s", list)
 	}
-	if out, _ := settled(exitDone, "token", "revoke", "shop"); !strings.HasPrefix(out, "1 tokens") {
+	if out, _ := settled(exitDone, "token", "revoke", "shop"); !strings.HasPrefix(out, "1 token of") {
 		t.Errorf("%s", out)
 	}
 	settled(exitUsage, "token", "revoke", "nobody")

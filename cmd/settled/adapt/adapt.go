@@ -4,7 +4,6 @@ package adapt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -19,9 +18,6 @@ type Store struct{ *db.DB }
 // Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
 func (s Store) Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error) {
 	d, err := s.DB.Dossier(ctx, id)
-	if errors.Is(err, db.ErrNotFound) {
-		return d, fmt.Errorf("%w: %s", ledger.ErrNotFound, id)
-	}
 	return d, unavailable(err)
 }
 
