@@ -72,6 +72,53 @@ func TestInbox(t *testing.T) {
 	})
 }
 
+// payloads is how long the payload of each event is.
+func payloads(t *testing.T, d *DB) map[string]int {
+	t.Helper()
+	var rows []struct {
+		ID string
+		N  int
+	}
+	if err := d.read.NewRaw("SELECT id, length(payload) AS n FROM events").Scan(t.Context(), &rows); err != nil {
+		t.Fatal(err)
+	}
+	n := map[string]int{}
+	for _, r := range rows {
+		n[r.ID] = r.N
+	}
+	return n
+}
+
+func TestThePayloadOfAnEventIsStoredOnlyIfItIsUsedAndUntilItIsOld(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		var events []ledger.StripeEvent
+		for i, kind := range []string{"transfer.created", "balance.available", "transfer.reversed", "account.updated", "invoice.finalized",
+			"v2.core.account[requirements].updated"} {
+			events = append(events, ledger.StripeEvent{ID: fmt.Sprintf("evt_%d", i), Type: kind, Account: "acct_1", Payload: []byte(`{"name":"Ann"}`)})
+		}
+		if _, err := d.StoreEvents(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		stored := map[string]int{"evt_0": 14, "evt_1": 14, "evt_2": 14, "evt_3": 0, "evt_4": 0, "evt_5": 0}
+		if diff := cmp.Diff(stored, payloads(t, d)); diff != "" {
+			t.Errorf("(-, +):\n%s", diff)
+		}
+		if err := d.HandleEvents(t.Context(), []string{"evt_0", "evt_1", "evt_3"}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := d.EmptyEvents(t.Context(), time.Hour); n != 0 || err != nil {
+			t.Errorf("%d payloads were emptied before their time: %v", n, err)
+		}
+		if n, err := d.EmptyEvents(t.Context(), -time.Minute); n != 2 || err != nil {
+			t.Errorf("%d payloads were emptied: %v", n, err)
+		}
+		stored["evt_0"], stored["evt_1"] = 0, 0 // what was not handled is kept
+		if diff := cmp.Diff(stored, payloads(t, d)); diff != "" {
+			t.Errorf("(-, +):\n%s", diff)
+		}
+	})
+}
+
 func TestMessages(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		m := ledger.Message{

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -25,7 +26,7 @@ type newEventRow struct {
 }
 
 // StoreEvents claims events, many in one commit, and tells which of them are new. A duplicate
-// is dropped, also one within the call.
+// is dropped, also one within the call. Of what nothing is used, the payload is not stored.
 func (d *DB) StoreEvents(ctx context.Context, events []ledger.StripeEvent) (fresh []bool, err error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -41,7 +42,7 @@ func (d *DB) StoreEvents(ctx context.Context, events []ledger.StripeEvent) (fres
 			for i, e := range events {
 				rows[i] = newEventRow{ID: e.ID, Type: e.Type, Account: e.Account, Livemode: e.Livemode, APIVersion: e.APIVersion,
 					Object: e.Object, Created: toInstant(e.Created), Payload: e.Payload, ClaimedAt: toInstant(at)}
-				if e.Payload == nil {
+				if e.Payload == nil || !ledger.SubjectOf(e.Type).NeedsPayload() {
 					rows[i].Payload = []byte{}
 				}
 			}
@@ -96,4 +97,24 @@ func (d *DB) HandleEvents(ctx context.Context, ids []string) error {
 		return fmt.Errorf("mark %d events as handled: %w", len(ids), err)
 	}
 	return nil
+}
+
+// emptiesAtOnce bounds one statement of [DB.EmptyEvents].
+const emptiesAtOnce = 1000
+
+// EmptyEvents drops the payloads of the events that were handled longer ago than age, and tells of how many.
+// Their rows stay.
+func (d *DB) EmptyEvents(ctx context.Context, age time.Duration) (n int64, err error) {
+	for {
+		res, err := d.write.NewUpdate().Table("events").Set("payload = ?", []byte{}).
+			Where("seq IN (SELECT seq FROM events WHERE handled_at IS NOT NULL AND length(payload) > 0 AND handled_at < ? ORDER BY handled_at LIMIT ?)",
+				d.ago(age), emptiesAtOnce).Exec(ctx)
+		if err != nil {
+			return n, fmt.Errorf("empty the payloads of old events: %w", err)
+		}
+		some, err := res.RowsAffected()
+		if n += some; err != nil || some < emptiesAtOnce {
+			return n, err
+		}
+	}
 }

@@ -40,6 +40,7 @@ func TestQueriesUseTheirIndices(t *testing.T) {
 			"transfers_error_code": select1(func(q *bun.SelectQuery) *bun.SelectQuery {
 				return q.Where("error_code = 'x'").Where("error_code <> ''").OrderExpr("id DESC").Limit(100)
 			}),
+			"events_payload":   "SELECT seq FROM events WHERE handled_at IS NOT NULL AND length(payload) > 0 AND handled_at < '2020-01-01T00:00:00.000000Z' ORDER BY handled_at LIMIT 10",
 			"events_unhandled": "SELECT * FROM events WHERE handled_at IS NULL ORDER BY seq LIMIT 10",
 			"reversals_no":     "SELECT * FROM reversals WHERE transfer_id IN ('" + id.String() + "') ORDER BY transfer_id, no",
 		} {

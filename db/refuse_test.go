@@ -13,7 +13,8 @@ func TestTheDatabaseRefuses(t *testing.T) {
 		pending, done := commit(t, d, accept(anOrder()), nil), completed(t, d)
 		c, err := done.Reverse(newID(), newID().String(), 400, 1, ledger.By{Reason: "refund"})
 		returning := commit(t, d, c, err)
-		if _, err := d.StoreEvents(t.Context(), []ledger.StripeEvent{{ID: "evt_1"}, {ID: "evt_2"}}); err != nil {
+		if _, err := d.StoreEvents(t.Context(), []ledger.StripeEvent{
+			{ID: "evt_1", Type: "transfer.created", Payload: []byte("{}")}, {ID: "evt_2", Type: "transfer.created", Payload: []byte("{}")}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.HandleEvents(t.Context(), []string{"evt_2"}); err != nil {
@@ -79,6 +80,10 @@ func TestTheDatabaseRefuses(t *testing.T) {
 			"another payload":       "UPDATE events SET payload = 'x' WHERE id = 'evt_1'",
 			"an event handled anew": "UPDATE events SET handled_at = '2020-01-01T00:00:00.000000Z' WHERE id = 'evt_2'",
 			"an event unhandled":    "UPDATE events SET handled_at = NULL WHERE id = 'evt_2'",
+			"a payload too early":   "UPDATE events SET payload = substr(payload, 1, 0) WHERE id = 'evt_1'",
+			"a payload changed":     "UPDATE events SET payload = 'x' WHERE id = 'evt_2'",
+			"emptied and changed":   "UPDATE events SET payload = substr(payload, 1, 0), object = 'x' WHERE id = 'evt_2'",
+			"emptied and unhandled": "UPDATE events SET payload = substr(payload, 1, 0), handled_at = NULL WHERE id = 'evt_2'",
 			"no event":              "DELETE FROM events",
 			"another message":       "UPDATE messages SET reason = 'x'",
 			"another override":      "UPDATE messages SET override = 'x'",
