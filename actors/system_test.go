@@ -161,7 +161,7 @@ func (r *rig) await(ids []ledger.ID, states ...ledger.State) []ledger.Transfer {
 		case <-tick.C:
 		case <-deadline:
 			for _, rec := range records {
-				d, _ := r.db.Dossier(context.Background(), rec.Transfer.ID)
+				d, _ := r.db.Dossier(context.Background(), rec.Transfer.ID, 0)
 				r.t.Logf("%s is %s (%s %s); %+v", rec.Transfer.ID, rec.Transfer.State, rec.Transfer.ErrorCode, rec.Transfer.ErrorMessage, r.system.Live(context.Background(), rec.Transfer.ID))
 				for _, h := range d.History {
 					r.t.Logf("   %d %s %s: %s -> %s gen %d open %d %s %s %s", h.Version, h.At.Format("05.000"), h.Event, h.From, h.To, h.Generation, h.OpenSends, h.Answer.Row, h.Answer.Code, h.Detail)

@@ -375,7 +375,7 @@ func (w *world) story(id ledger.ID) string {
 
 func (w *world) history(id ledger.ID) []ledger.History {
 	w.Helper()
-	d, err := w.db.Dossier(context.Background(), id)
+	d, err := w.db.Dossier(context.Background(), id, 0)
 	if err != nil {
 		w.Fatal(err)
 	}

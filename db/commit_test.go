@@ -375,7 +375,7 @@ func TestTheDatabasesClockStampsWhatIsCommitted(t *testing.T) {
 
 func TestAMissingTransfer(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
-		if _, err := d.Dossier(t.Context(), newID()); !errors.Is(err, ledger.ErrNotFound) {
+		if _, err := d.Dossier(t.Context(), newID(), 0); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("the dossier of nothing: %v", err)
 		}
 		if r, err := d.Load(t.Context(), []ledger.ID{newID(), uuid.Nil}); err != nil || len(r) != 0 {

@@ -40,7 +40,7 @@ func TestHoldsAreReadAsTheyWereSetUntilTheyEnd(t *testing.T) {
 		if diff := cmp.Diff(x.Holds, loaded(t, d, x.ID).Holds); diff != "" || len(x.Holds) != 1 || x.State != ledger.Held {
 			t.Errorf("%s (-, +):\n%s", x.State, diff)
 		}
-		dossier, err := d.Dossier(t.Context(), x.ID)
+		dossier, err := d.Dossier(t.Context(), x.ID, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

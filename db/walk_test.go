@@ -256,7 +256,7 @@ func (w *walker) compare(t *testing.T, d *DB, c *ledger.Change) {
 	if got, want := r.Transfer.Order.Hash(), want.Order.Hash(); got != want {
 		t.Errorf("the order's hash changed on the way")
 	}
-	dossier, err := d.Dossier(t.Context(), want.ID)
+	dossier, err := d.Dossier(t.Context(), want.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,8 +36,10 @@ type Engine interface {
 
 // Store is the ledger's database, for reading.
 type Store interface {
-	// Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
-	Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error)
+	// Dossier returns all that is known of one transfer, with the latest entries of its history, or [ledger.ErrNotFound].
+	Dossier(ctx context.Context, id ledger.ID, latest int) (ledger.Dossier, error)
+	// Chapter returns at most limit entries of a history, the latest before a version, or [ledger.ErrNotFound].
+	Chapter(ctx context.Context, id ledger.ID, before int64, limit int) (ledger.Chapter, error)
 	// Alike finds, for each of the references, another one of the last day that is easily taken for it.
 	Alike(ctx context.Context, references []string) (map[string]string, error)
 	// List returns at most f.Limit transfers, newest first.

@@ -232,19 +232,38 @@ func (w *world) Policy() ledger.Policy {
 	return ledger.Policy{Windows: ledger.DefaultWindows(), Transfers: r, Reversals: r, Epoch: 1}
 }
 
-func (w *world) Dossier(_ context.Context, id ledger.ID) (ledger.Dossier, error) {
+func (w *world) Dossier(ctx context.Context, id ledger.ID, latest int) (ledger.Dossier, error) {
+	chapter, err := w.Chapter(ctx, id, 0, latest)
+	if err != nil {
+		return ledger.Dossier{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return ledger.Dossier{Record: w.record(w.transfers[id]), Chapter: chapter}, nil
+}
+
+func (w *world) Chapter(_ context.Context, id ledger.ID, before int64, limit int) (c ledger.Chapter, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken != nil {
-		return ledger.Dossier{}, w.broken
+		return c, w.broken
 	}
 	d := w.transfers[id]
 	if d == nil {
-		return ledger.Dossier{}, ledger.ErrNotFound
+		return c, ledger.ErrNotFound
 	}
-	all := *d
-	all.Record = w.record(d)
-	return all, nil
+	for _, h := range d.History {
+		if before == 0 || h.Version < before {
+			c.History = append(c.History, h)
+		}
+	}
+	c.History = c.History[max(0, len(c.History)-limit):]
+	for _, p := range d.Postings {
+		if len(c.History) > 0 && p.Version >= c.History[0].Version && p.Version <= c.History[len(c.History)-1].Version {
+			c.Postings = append(c.Postings, p)
+		}
+	}
+	return c, nil
 }
 
 func (w *world) Alike(_ context.Context, references []string) (map[string]string, error) {

@@ -132,5 +132,7 @@ func parseCursor(s string) (ledger.ID, error) {
 			return id, nil
 		}
 	}
-	return uuid.Nil, errors.New("is no cursor of ours: pass on the next of the page before, unchanged")
+	return uuid.Nil, errNoCursor
 }
+
+var errNoCursor = errors.New("is no cursor of ours: pass on the next of the page before, unchanged")

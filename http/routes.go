@@ -38,6 +38,7 @@ var adminRoutes = []route{
 	{"POST", batchPath, RoleOperator, (*Server).createBatch, false},
 	{"GET", "/v1/transfers", RoleViewer, (*Server).listTransfers, false},
 	{"GET", "/v1/transfers/{id}", RoleViewer, (*Server).getTransfer, false},
+	{"GET", "/v1/transfers/{id}/history", RoleViewer, (*Server).getHistory, false},
 	{"POST", "/v1/transfers/{id}" + messagesSuffix, RoleOperator, (*Server).injectMessage, false},
 	{"GET", "/v1/drift", RoleViewer, (*Server).listDrift, false},
 	{"GET", "/v1/drift/{id}", RoleViewer, (*Server).getDrift, false},

@@ -27,6 +27,7 @@ var requests = map[string]struct {
 	"POST /v1/transfers/batch":            {"/v1/transfers/batch", `{"transfers":[` + order() + `]}`, RoleOperator, 200},
 	"GET /v1/transfers":                   {"/v1/transfers", "", RoleViewer, 200},
 	"GET /v1/transfers/{id}":              {"/v1/transfers/{id}", "", RoleViewer, 200},
+	"GET /v1/transfers/{id}/history":      {"/v1/transfers/{id}/history", "", RoleViewer, 200},
 	"POST /v1/transfers/{id}/messages":    {"/v1/transfers/{id}/messages", `{"type":"restart","reason":"x"}`, RoleOperator, 202},
 	"GET /v1/drift":                       {"/v1/drift", "", RoleViewer, 200},
 	"GET /v1/drift/{id}":                  {"/v1/drift/" + findingID, "", RoleViewer, 200},

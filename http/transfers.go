@@ -202,7 +202,7 @@ func (s *Server) listTransfers(c *call) (reply, error) {
 	return reply{status: 200, body: mustJSON(p), rows: len(p.Data)}, nil
 }
 
-// getTransfer answers all that is known of one transfer.
+// getTransfer answers all that is known of one transfer; of a long history, the latest part.
 func (s *Server) getTransfer(c *call) (reply, error) {
 	id, err := pathID(c, "transfer")
 	if err != nil {
@@ -211,7 +211,7 @@ func (s *Server) getTransfer(c *call) (reply, error) {
 	if _, err := query(c, nil); err != nil {
 		return reply{}, err
 	}
-	d, err := s.store.Dossier(c.within, id)
+	d, err := s.store.Dossier(c.within, id, historyLatest)
 	if err != nil {
 		return reply{}, fmt.Errorf("read transfer %s: %w", id, err)
 	}

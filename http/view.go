@@ -171,7 +171,8 @@ func (s *Server) viewRecord(r *ledger.Record, live ledger.Live) recordView {
 type dossierView struct {
 	recordView
 	Actor    actorView     `json:"actor"`
-	History  []historyView `json:"history"`
+	History  []historyView `json:"history"`      // the latest entries, by version
+	Earlier  *string       `json:"history_next"` // the cursor of those before them
 	Postings []postingView `json:"postings"`
 }
 
@@ -232,27 +233,33 @@ func (s *Server) viewDossier(d *ledger.Dossier, live ledger.Live) dossierView {
 		recordView: s.viewRecord(&d.Record, live),
 		Actor:      actorView{live.Alive, orNull(live.Doing), momentOrNull(live.Until), live.Incarnation},
 		History:    make([]historyView, len(d.History)),
+		Earlier:    earlier(d.Chapter),
 		Postings:   make([]postingView, len(d.Postings)),
 	}
-	for i, h := range d.History {
-		v.History[i] = historyView{
-			Version: h.Version, At: momentOrNull(h.At), Subject: h.Subject, Kind: h.Kind.String(), Event: h.Event,
-			From: orNull(h.From), To: h.To, Status: h.Status,
-			Epoch: h.Epoch, Generation: h.Generation, OpenSends: h.OpenSends, Detail: orNull(h.Detail),
-		}
-		if a := h.Answer; a.Row != "" {
-			v.History[i].Attempt = &attemptView{
-				Row: a.Row, Verdict: a.Verdict.String(), Reaction: a.Reaction.String(), HTTPStatus: orNull(a.HTTPStatus),
-				Code: orNull(a.Code), Param: orNull(a.Param), Message: orNull(a.Message), StripeID: orNull(a.StripeID),
-				RequestID: orNull(a.RequestID), Replayed: a.Replayed, Alert: a.Alert,
-			}
-		}
-		if h.By.Principal != "" {
-			v.History[i].By = &byView{h.By.Principal, orNull(h.By.Reason), orNull(h.By.Message)}
-		}
+	for i := range d.History {
+		v.History[i] = viewHistory(&d.History[i])
 	}
 	for i, p := range d.Postings {
 		v.Postings[i] = postingView{p.Version, momentOrNull(p.At), p.Account, p.Amount, p.Currency}
+	}
+	return v
+}
+
+func viewHistory(h *ledger.History) historyView {
+	v := historyView{
+		Version: h.Version, At: momentOrNull(h.At), Subject: h.Subject, Kind: h.Kind.String(), Event: h.Event,
+		From: orNull(h.From), To: h.To, Status: h.Status,
+		Epoch: h.Epoch, Generation: h.Generation, OpenSends: h.OpenSends, Detail: orNull(h.Detail),
+	}
+	if a := h.Answer; a.Row != "" {
+		v.Attempt = &attemptView{
+			Row: a.Row, Verdict: a.Verdict.String(), Reaction: a.Reaction.String(), HTTPStatus: orNull(a.HTTPStatus),
+			Code: orNull(a.Code), Param: orNull(a.Param), Message: orNull(a.Message), StripeID: orNull(a.StripeID),
+			RequestID: orNull(a.RequestID), Replayed: a.Replayed, Alert: a.Alert,
+		}
+	}
+	if h.By.Principal != "" {
+		v.By = &byView{h.By.Principal, orNull(h.By.Reason), orNull(h.By.Message)}
 	}
 	return v
 }

@@ -20,6 +20,11 @@ type Record struct {
 // Dossier is all that is known of one transfer, for people.
 type Dossier struct {
 	Record
+	Chapter
+}
+
+// Chapter is a part of a transfer's history, without a gap, and the postings of its entries.
+type Chapter struct {
 	History  []History // by version
 	Postings []DatedPosting
 }

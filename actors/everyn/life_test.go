@@ -349,7 +349,7 @@ func (l *life) story() string {
 	if err != nil || len(records) != 1 {
 		return fmt.Sprintf("%d transfers, %v", len(records), err)
 	}
-	d, err := l.watch.Dossier(ctx, records[0].Transfer.ID)
+	d, err := l.watch.Dossier(ctx, records[0].Transfer.ID, 0)
 	if err != nil {
 		return err.Error()
 	}

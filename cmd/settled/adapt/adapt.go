@@ -16,9 +16,15 @@ import (
 type Store struct{ *db.DB }
 
 // Dossier returns all that is known of one transfer, or [ledger.ErrNotFound].
-func (s Store) Dossier(ctx context.Context, id ledger.ID) (ledger.Dossier, error) {
-	d, err := s.DB.Dossier(ctx, id)
+func (s Store) Dossier(ctx context.Context, id ledger.ID, latest int) (ledger.Dossier, error) {
+	d, err := s.DB.Dossier(ctx, id, latest)
 	return d, unavailable(err)
+}
+
+// Chapter returns a part of a transfer's history, or [ledger.ErrNotFound].
+func (s Store) Chapter(ctx context.Context, id ledger.ID, before int64, limit int) (ledger.Chapter, error) {
+	c, err := s.DB.Chapter(ctx, id, before, limit)
+	return c, unavailable(err)
 }
 
 // List returns the transfers that a filter selects, newest first.

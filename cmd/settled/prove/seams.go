@@ -228,8 +228,8 @@ func (s *httpSeam) at(ctx context.Context, what string, do func() error) error {
 	return err
 }
 
-func (s *httpSeam) Dossier(ctx context.Context, id ledger.ID) (d ledger.Dossier, err error) {
-	err = s.at(ctx, "dossier "+id.String(), func() (err error) { d, err = s.Store.Dossier(ctx, id); return err })
+func (s *httpSeam) Dossier(ctx context.Context, id ledger.ID, latest int) (d ledger.Dossier, err error) {
+	err = s.at(ctx, "dossier "+id.String(), func() (err error) { d, err = s.Store.Dossier(ctx, id, latest); return err })
 	return d, err
 }
 
