@@ -111,7 +111,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(context.WithoutCancel(ctx), public, admin) }()
 	crash.Point("start.serving")
-	go forgetKeys(ctx, store0, log)
+	go forget(ctx, store0, conf.eventRetention, log)
 	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch)
 
 	select {
@@ -146,8 +146,9 @@ func misbound(err error) error {
 	return err
 }
 
-// forgetKeys drops stored answers of idempotent requests after a week, and what compares references after two days.
-func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
+// forget drops, once an hour, what is not kept for ever: stored answers of idempotent requests after a week, what
+// compares references after two days, and the payloads of old events.
+func forget(ctx context.Context, d *db.DB, eventRetention time.Duration, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
@@ -156,13 +157,12 @@ func forgetKeys(ctx context.Context, d *db.DB, log *slog.Logger) {
 			return
 		case <-tick.C:
 			within, cancel := context.WithTimeout(ctx, time.Minute)
-			_, err := d.ForgetKeys(within, 7*24*time.Hour)
-			if err == nil {
-				_, err = d.ForgetSkeletons(within)
-			}
+			_, keys := d.ForgetKeys(within, 7*24*time.Hour)
+			_, skeletons := d.ForgetSkeletons(within)
+			_, payloads := d.EmptyEvents(within, eventRetention)
 			cancel()
-			if err != nil && ctx.Err() == nil {
-				log.Warn("old idempotency keys, or references that look alike, could not be dropped", "err", err)
+			if err := errors.Join(keys, skeletons, payloads); err != nil && ctx.Err() == nil {
+				log.Warn("old idempotency keys, references that look alike, or payloads of events could not be dropped", "err", err)
 			}
 		}
 	}

@@ -57,6 +57,7 @@ type flags struct {
 	ReconcileRate            *string `var:"RECONCILE_RATE" def:"2" help:"reads of Stripe a second that a walk may make; each is of up to 100 transfers" placeholder:"X"`
 	ReconcilePolicy          *string `var:"RECONCILE_POLICY" def:"adopt" help:"what a walk applies by itself: adopt (what Stripe is read to hold), report (nothing)" placeholder:"X"`
 	ReconcileForeign         *string `var:"RECONCILE_FOREIGN" def:"report" help:"transfers that others make in the same account: report, ignore" placeholder:"X"`
+	EventRetention           *string `var:"EVENT_RETENTION" def:"90d" help:"how long the payload of a handled event is kept; its row stays" placeholder:"X"`
 	LogLevel                 *string `var:"LOG_LEVEL" def:"info" help:"debug, info, warn, error" placeholder:"X"`
 	LogFormat                *string `var:"LOG_FORMAT" help:"text or json; text on a terminal, else json" placeholder:"X"`
 	ShutdownTimeout          *string `var:"SHUTDOWN_TIMEOUT" def:"30s" help:"how long calls under way may take to end" placeholder:"X"`
@@ -185,6 +186,7 @@ type config struct {
 	transferSweep  time.Duration
 	reversalSweep  time.Duration
 	reconcile      actors.Reconcile
+	eventRetention time.Duration
 	logLevel       string
 	logFormat      string
 	shutdown       time.Duration
@@ -216,17 +218,17 @@ func (v values) parse(sandbox bool) (config, []error) {
 		problems = append(problems, fmt.Errorf(name+": "+format, args...))
 	}
 	text := func(name string) string { return strings.TrimSpace(v.value[name]) }
-	number := func(name string, least int) int {
+	number := func(name string, least, most int) int {
 		n, err := strconv.Atoi(text(name))
-		if err != nil || n < least {
-			bad(name, "%q is not a whole number of at least %d", text(name), least)
+		if err != nil || n < least || n > most {
+			bad(name, "%q is not a whole number from %d to %d", text(name), least, most)
 		}
 		return n
 	}
-	duration := func(name string) time.Duration {
-		d, err := time.ParseDuration(text(name))
-		if err != nil || d <= 0 {
-			bad(name, "%q is not a positive duration such as 90s, 1m or 1h30m", text(name))
+	duration := func(name string, in span) time.Duration {
+		d, err := parseSpan(text(name), in)
+		if err != nil {
+			bad(name, "%w", err)
 		}
 		return d
 	}
@@ -308,9 +310,9 @@ func (v values) parse(sandbox bool) (config, []error) {
 		}
 	}
 	c.limits = actors.Limits{
-		Rate:         number("STRIPE_RATE_LIMIT", 0),
-		EndpointRate: number("STRIPE_ENDPOINT_RATE_LIMIT", 0),
-		Concurrency:  number("STRIPE_CONCURRENCY", 1),
+		Rate:         number("STRIPE_RATE_LIMIT", 0, 10_000),
+		EndpointRate: number("STRIPE_ENDPOINT_RATE_LIMIT", 0, 10_000),
+		Concurrency:  number("STRIPE_CONCURRENCY", 1, 1000),
 	}
 	c.publicAddr, c.adminAddr = addr("PUBLIC_ADDR"), addr("ADMIN_ADDR")
 	if c.publicAddr == c.adminAddr && !strings.HasSuffix(c.publicAddr, ":0") {
@@ -334,37 +336,35 @@ func (v values) parse(sandbox bool) (config, []error) {
 		}
 	}
 	c.policy.Transfers = ledger.Retry{
-		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1), MaxAge: retryAge,
-		ConditionMaxAge: duration("TRANSFER_CONDITION_MAX_AGE"),
-		Backoff:         ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE"), Max: duration("TRANSFER_BACKOFF_MAX")},
+		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1, 1000), MaxAge: retryAge,
+		ConditionMaxAge: duration("TRANSFER_CONDITION_MAX_AGE", ages),
+		Backoff:         ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE", pauses), Max: duration("TRANSFER_BACKOFF_MAX", pauses)},
 	}
 	c.policy.Reversals = ledger.Retry{
-		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1), MaxAge: retryAge,
-		ConditionMaxAge: duration("REVERSAL_CONDITION_MAX_AGE"),
-		Backoff:         ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE"), Max: duration("REVERSAL_BACKOFF_MAX")},
+		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1, 1000), MaxAge: retryAge,
+		ConditionMaxAge: duration("REVERSAL_CONDITION_MAX_AGE", ages),
+		Backoff:         ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE", pauses), Max: duration("REVERSAL_BACKOFF_MAX", pauses)},
 	}
 	for name, b := range map[string]ledger.Backoff{"TRANSFER": c.policy.Transfers.Backoff, "REVERSAL": c.policy.Reversals.Backoff} {
 		if b.Max < b.Base {
 			bad(name+"_BACKOFF_MAX", "%s is shorter than %s_BACKOFF_BASE, %s", b.Max, name, b.Base)
 		}
 	}
-	c.transferSweep, c.reversalSweep = duration("TRANSFER_RETRY_INTERVAL"), duration("REVERSAL_CHECK_INTERVAL")
+	c.transferSweep, c.reversalSweep = duration("TRANSFER_RETRY_INTERVAL", pauses), duration("REVERSAL_CHECK_INTERVAL", pauses)
 	c.policy.Unresolved = ledger.UnresolvedPolicy(oneOf("UNRESOLVED_POLICY", string(ledger.ParkDoubtful), string(ledger.ParkAlways)))
 	c.policy.Windows = ledger.DefaultWindows()
-	c.policy.Windows.Safe, c.policy.Windows.Quiet = duration("SAFE_WINDOW"), duration("QUIET_WINDOW")
+	c.policy.Windows.Safe, c.policy.Windows.Quiet = duration("SAFE_WINDOW", windows), duration("QUIET_WINDOW", windows)
 	if c.policy.Windows.Safe > 0 && c.policy.Windows.Quiet > 0 {
 		if err := c.policy.Windows.Check(); err != nil {
 			problems = append(problems, err)
 		}
 	}
 	c.reconcile = actors.Reconcile{
-		Interval: duration("RECONCILE_INTERVAL"), Rate: number("RECONCILE_RATE", 1),
+		Interval: duration("RECONCILE_INTERVAL", pauses), Rate: number("RECONCILE_RATE", 1, 1000),
 		ReportOnly:    oneOf("RECONCILE_POLICY", "adopt", "report") == "report",
 		IgnoreForeign: oneOf("RECONCILE_FOREIGN", "report", "ignore") == "ignore",
 	}
-	if c.speed = number("SIMULATED_SPEED", 1); c.speed > speedMost {
-		bad("SIMULATED_SPEED", "is above %d: nothing that is on a clock could be kept", speedMost)
-	} else if c.speed > 1 {
+	if c.speed = number("SIMULATED_SPEED", 1, speedMost); c.speed > 1 {
 		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
 			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
@@ -377,9 +377,10 @@ func (v values) parse(sandbox bool) (config, []error) {
 		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second), c.reconcile.Rate*c.speed
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
 	}
+	c.eventRetention = duration("EVENT_RETENTION", ages)
 	c.logLevel = oneOf("LOG_LEVEL", "debug", "info", "warn", "error")
 	c.logFormat = oneOf("LOG_FORMAT", "", "text", "json")
-	c.shutdown = duration("SHUTDOWN_TIMEOUT")
+	c.shutdown = duration("SHUTDOWN_TIMEOUT", budgets)
 	c.sentryDSN = text("SENTRY_DSN")
 	if u, err := url.Parse(c.sentryDSN); c.sentryDSN != "" && (err != nil || u.User == nil || u.Host == "") {
 		bad("SENTRY_DSN", "is no DSN (it is not shown): write https://key@host/project, or leave it out")
