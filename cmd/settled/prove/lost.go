@@ -172,6 +172,7 @@ func (s *single) putBack(name string) error {
 // past is a copy of the database, and of what may be said of a world that has it.
 type past struct {
 	copy   string // its name
+	newest int    // the number of its newest commit
 	watch  audit.Past
 	acked  map[string]bool
 	orders []asked
@@ -199,7 +200,7 @@ func (w *world) lose() {
 func (w *world) copied() (p past, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p.watch, p.acked = w.watch.Past(), maps.Clone(w.acked)
+	p.newest, p.watch, p.acked = w.commits, w.watch.Past(), maps.Clone(w.acked)
 	for _, o := range w.orders {
 		c := *o
 		c.granted = maps.Clone(o.granted)
@@ -229,6 +230,11 @@ func (w *world) putBack(no int, l loss, p past) error {
 	w.met(kind)
 	w.mu.Lock()
 	w.losses++
+	for _, n := range w.nodes {
+		if n != nil {
+			n.outlived = n.newest > p.newest
+		}
+	}
 	w.watch.PutBack(p.watch)
 	w.acked = maps.Clone(p.acked)
 	gone := make([]asked, len(w.orders))
@@ -244,6 +250,21 @@ func (w *world) putBack(no int, l loss, p past) error {
 		w.asksAgain(fmt.Sprintf("%d of loss %d", i, no), i, l, gone[i])
 	}
 	return nil
+}
+
+// goesOn takes in what a daemon was told of a commit. One whose newest commit was lost must not be
+// told of another: it would go by what the database does not know.
+func (n *node) goesOn(won []bool) {
+	if !slices.Contains(won, true) {
+		return
+	}
+	if n.outlived {
+		n.w.breaks(31, "%s goes on over a database that lacks what it was told", n.name)
+	}
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	n.w.commits++
+	n.newest, n.outlived = n.w.commits, false
 }
 
 // asksAgain has the platform ask again for some of what it was granted and the database lost. What

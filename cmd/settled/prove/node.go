@@ -33,7 +33,10 @@ type node struct {
 	dead    atomic.Bool // its process has died: nothing it does has an effect
 	leaving atomic.Bool // it was told to stop
 	over    chan struct{}
-	end     func() // closes over
+
+	newest   int    // the number of the newest commit that it was told of
+	outlived bool   // the database has lost that one
+	end      func() // closes over
 }
 
 var (

@@ -118,6 +118,7 @@ func (s *seam) Commit(ctx context.Context, changes []ledger.Change) (at time.Tim
 	err = s.n.at(ctx, commitOf(changes), func() (err error) {
 		if at, won, err = s.DB.Commit(ctx, changes); err == nil {
 			s.n.w.committed(changes, won)
+			s.n.goesOn(won)
 		}
 		return err
 	})

@@ -64,6 +64,7 @@ type world struct {
 	orders     []*asked // as the plan has them
 	charges    []string // likewise: their IDs at Stripe
 	acked      map[string]bool
+	commits    int // that daemons were told of
 	losses     int // how often the database was put back
 	posts      int
 	rows       map[ledger.State]int // transfers at the end
