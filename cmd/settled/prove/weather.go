@@ -54,6 +54,19 @@ func (p *plan) drawWeather(rng *rand.Rand) {
 		}
 		p.Weather = append(p.Weather, s)
 	}
+	if rng.IntN(4) == 0 && len(p.charges) == 0 { // what is paid from a charge needs no funds
+		p.famine()
+	}
+}
+
+// famine has all orders be of one currency, of which the platform has nothing while trouble lasts; four
+// times an hour a little comes in that pays for none. Whoever wakes all that wait is heard.
+func (p *plan) famine() {
+	s := spell{Kind: "no funds", For: p.Troubled, Currency: p.orders[0].order.Money.Currency, Each: 15 * time.Minute, Amount: 1}
+	for i := range p.orders {
+		p.orders[i].order.Money.Currency = s.Currency
+	}
+	p.Weather = []spell{s}
 }
 
 // weather has the spells come and go.
