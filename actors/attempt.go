@@ -18,7 +18,7 @@ func endpointOf(k ledger.Kind) endpoint {
 
 func (t *transfer) ask(c actor.Context, e endpoint) {
 	x := &t.w.record.Transfer
-	t.w.asking = true
+	t.w.asking, t.w.asked = true, e
 	c.Send(t.sys.gate, ask{endpoint: e, seller: x.Destination, age: t.id, from: c.Self(), inc: t.inc})
 }
 

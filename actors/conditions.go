@@ -139,6 +139,8 @@ func (s *conditions) Receive(c actor.Context) {
 		s.await(c, m)
 	case heardOf:
 		s.hear(c, m)
+	case sleep:
+		s.tellSleep(m)
 	case probed:
 		s.ended(c, m)
 	case came:

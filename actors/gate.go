@@ -12,9 +12,11 @@ import (
 type endpoint uint8
 
 // The endpoints, most urgent first: evidence, then money coming back, then money going out, and
-// only then the reconciler's walks, which have a rate of their own.
+// only then the reconciler's walks, which have a rate of their own. Reading one object and reading
+// a list are two at Stripe: the one may fail while the other works.
 const (
 	reads endpoint = iota
+	lists
 	reversals
 	transfers
 	walks
@@ -22,7 +24,7 @@ const (
 )
 
 func (e endpoint) String() string {
-	return [...]string{"reads", "reversals", "transfers", "walks"}[e]
+	return [...]string{"reads", "lists", "reversals", "transfers", "walks"}[e]
 }
 
 // permit lets an actor make one call. It must be returned by a release, used or not.
@@ -40,7 +42,7 @@ type release struct {
 	endpoint endpoint
 	scope    ledger.Scope
 	after    time.Duration // Retry-After: how long the scope is to be left alone
-	said     string        // Stripe's words, when they are about the platform
+	said     string        // Stripe's words, or those of whoever answered in its place
 	unused   bool          // no call was made, or none that Stripe had a say in: it taught nothing
 }
 
@@ -69,8 +71,10 @@ const (
 	breakerMost   = 30 * time.Second
 	authBase      = 15 * time.Second // after a 401: nothing gets better by hammering
 	authMost      = 5 * time.Minute
-	permitLost    = 5 * time.Minute // a permit out for so long was lost with its actor
+	permitLost    = 5 * time.Minute  // a permit out for so long was lost with its actor
+	probeLost     = 90 * time.Second // a probe's: until it is back nobody else goes
 	gateSweepEach = time.Minute
+	probeSweep    = 15 * time.Second
 )
 
 // pace spaces calls at a rate, by the generic cell rate algorithm, with a burst of a tenth of
@@ -106,11 +110,15 @@ func (p *pace) take(now time.Time) {
 // block keeps a scope closed for a while, longer each time in a row.
 type block struct {
 	until  time.Time
+	asked  time.Time // until then Stripe itself asked to be left alone
 	streak int
 }
 
 func (b *block) close(now time.Time, base, most, asked time.Duration) {
-	defer func() { b.until = latest(b.until, now.Add(asked)) }() // what Stripe asks for is never cut short
+	if asked > 0 {
+		b.asked = latest(b.asked, now.Add(asked))
+	}
+	defer func() { b.until = latest(b.until, b.asked) }() // what Stripe asks for is never cut short
 	if now.Before(b.until) {
 		return // answers to calls that were under way already: one lesson, not many
 	}
@@ -124,9 +132,9 @@ func (b *block) close(now time.Time, base, most, asked time.Duration) {
 
 // gate gives permits for calls to Stripe: reversals before transfers, older before newer,
 // sellers in turn; so many a second, so many at once. What one call learns of a limit holds
-// for all: a 429 pauses its scope, a 401 everything, and when Stripe seems down the breaker
-// lets a single call through to see whether it is back. Whoever waits, waits here, without a
-// goroutine and without a row in the ledger.
+// for all: a 429 pauses its scope, a 401 everything, and while an endpoint seems down its breaker
+// lets a single call through to see whether it is back: see breaker.go. Whoever waits, waits here,
+// without a goroutine and without a row in the ledger.
 type gate struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -137,11 +145,12 @@ type gate struct {
 	cool   [endpoints]block
 	all    pace
 	coolall,
-	breaker, auth block
-	failures int  // in a row
-	probing  bool // breaker or auth was closed, and no answer has shown it mended
+	auth block
+	refused bool     // the key was, and no answer has shown it mended
+	turn    endpoint // that probed last while it is
 
-	still [endpoints]standstill // see platform.go
+	breakers [endpoints]breaker    // see breaker.go
+	still    [endpoints]standstill // see platform.go
 
 	out     map[uint64]time.Time // permits that are out, since when
 	outOf   map[uint64]endpoint  // and of what
@@ -175,10 +184,15 @@ func (g *gate) Receive(c actor.Context) {
 	case *actor.Started:
 		for e := range endpoints { // of an incarnation before
 			g.sys.Withdraw(standstillCode(e))
+			g.sys.Withdraw(brokenCode(e))
 		}
+		g.sys.Withdraw(refusedKeyCode)
 		return
 	case ask:
 		g.queues[m.endpoint].push(m)
+	case place:
+		g.tellPlace(m)
+		return
 	case release:
 		g.release(m)
 	case gateTick:
@@ -208,7 +222,11 @@ func (g *gate) Receive(c actor.Context) {
 	}
 	g.grant(c)
 	if g.sweep == nil && len(g.out) > 0 { // with no permit out none can be lost, and an idle gate needs no timer
-		g.sweep = g.after(c, gateSweepEach, gateSweep{})
+		each := gateSweepEach
+		if g.refused || g.anyBroken() {
+			each = probeSweep
+		}
+		g.sweep = g.after(c, each, gateSweep{})
 	}
 	g.report()
 }
@@ -237,7 +255,7 @@ func (g *gate) grant(c actor.Context) {
 	now := time.Now()
 	for {
 		room := g.limits.Concurrency
-		if g.probing {
+		if g.refused {
 			room = 1
 		}
 		if len(g.out) >= room {
@@ -262,31 +280,42 @@ func (g *gate) grant(c actor.Context) {
 		g.all.take(now)
 		g.paces[e].take(now)
 		g.no++
-		g.out[g.no], g.outOf[g.no] = now, e
+		g.out[g.no], g.outOf[g.no], g.turn = now, e, e
 		c.Send(a.from, permit{inc: a.inc, no: g.no})
 	}
 }
 
-// choose returns the most urgent endpoint that may be called soonest, and when.
+// choose returns the most urgent endpoint that may be called soonest, and when. While the key is
+// refused they take turns: a probe that fails for a reason of its own proves nothing of the key.
 func (g *gate) choose() (best endpoint, at time.Time, any bool) {
-	global := latest(latest(g.all.next(), g.coolall.until), latest(g.breaker.until, g.auth.until))
-	for e := range endpoints {
-		if g.queues[e].n == 0 || g.halted(e) || g.probed(e) {
-			continue
-		}
-		t := latest(latest(latest(g.paces[e].next(), g.cool[e].until), g.still[e].until), global)
-		if !any || t.Before(at) {
+	first := endpoint(0)
+	if g.refused {
+		first = g.turn + 1
+	}
+	now := time.Now()
+	for i := range endpoints {
+		e := (first + i) % endpoints
+		t, may := g.next(e)
+		switch {
+		case !may:
+		case !t.After(now): // of those that may go now, the most urgent
+			return e, t, true
+		case !any || t.Before(at):
 			best, at, any = e, t, true
 		}
 	}
-	if now := time.Now(); any && !at.After(now) {
-		for e := range endpoints { // of those that may go now, the most urgent
-			if g.queues[e].n > 0 && !g.halted(e) && !g.probed(e) && !latest(latest(g.paces[e].next(), g.cool[e].until), g.still[e].until).After(now) {
-				return e, at, true
-			}
-		}
-	}
 	return best, at, any
+}
+
+// next returns when the next call to an endpoint may be made; it is false while none may.
+func (g *gate) next(e endpoint) (at time.Time, may bool) {
+	if g.queues[e].n == 0 || g.halted(e) || g.probed(e) {
+		return at, false
+	}
+	for _, t := range []time.Time{g.all.next(), g.coolall.until, g.auth.until, g.paces[e].next(), g.cool[e].until, g.still[e].until, g.breakers[e].until} {
+		at = latest(at, t)
+	}
+	return at, true
 }
 
 // release takes a permit back and learns from its answer.
@@ -300,21 +329,17 @@ func (g *gate) release(m release) {
 	switch m.scope {
 	case ledger.ScopeEndpoint:
 		g.cool[m.endpoint].close(now, g.limits.Cooldown, cooldownMost, m.after)
+		g.slows(m, limitedCode(m.endpoint), g.cool[m.endpoint].until)
 		g.log.Warn("Stripe limits the rate of an endpoint; pausing it", "endpoint", m.endpoint.String(), "until", g.cool[m.endpoint].until)
 	case ledger.ScopeAccount:
 		g.coolall.close(now, g.limits.Cooldown, cooldownMost, m.after)
+		g.slows(m, limitedCode(endpoints), g.coolall.until)
 		g.log.Warn("Stripe limits the rate of the account; pausing all calls", "until", g.coolall.until)
 	case ledger.ScopeAuth:
-		g.probing = true
-		g.auth.close(now, authBase, authMost, m.after)
-		g.log.Error("Stripe refuses the secret key; pausing all calls", "until", g.auth.until)
+		g.refuse(m, now)
 		return
 	case ledger.ScopeDown:
-		if g.failures++; g.failures >= breakerAfter || g.probing {
-			g.probing = true
-			g.breaker.close(now, breakerBase, breakerMost, m.after)
-			g.log.Warn("Stripe seems to be down; one call at a time shows whether it is back", "until", g.breaker.until)
-		}
+		g.fails(m, now)
 		return
 	case ledger.ScopePlatform:
 		g.stand(m, now)
@@ -328,10 +353,8 @@ func (g *gate) release(m release) {
 		}
 	}
 	// Any answer that is neither 401 nor an outage shows that Stripe is there and knows us.
-	if g.probing {
-		g.log.Info("Stripe answers again")
-	}
-	g.failures, g.probing, g.breaker, g.auth = 0, false, block{}, block{}
+	g.knows()
+	g.works(m.endpoint, now)
 }
 
 // reclaim takes back permits that were lost with their actors. While the ledger cannot be
@@ -341,7 +364,7 @@ func (g *gate) reclaim() {
 		switch {
 		case g.outage():
 			g.out[no] = time.Now()
-		case time.Since(since) > permitLost:
+		case time.Since(since) > permitLost, time.Since(since) > probeLost && g.isProbe(g.outOf[no]):
 			g.log.Warn("a permit was lost with its actor; taking it back", "out_for", time.Since(since))
 			delete(g.out, no)
 			delete(g.outOf, no)
@@ -355,10 +378,24 @@ func (g *gate) report() {
 		g.metrics.gateWaiting.WithLabelValues(e.String()).Set(float64(g.queues[e].n))
 	}
 	braked := 0.0
-	if g.probing || time.Now().Before(g.coolall.until) {
+	if g.refused || time.Now().Before(g.coolall.until) {
 		braked = 1
 	}
 	g.metrics.gateBraked.Set(braked)
+}
+
+// isProbe reports an endpoint whose calls out are probes: one that is lost must not be waited for long.
+func (g *gate) isProbe(e endpoint) bool {
+	return g.refused || g.breakers[e].broken() || g.still[e].stands()
+}
+
+func (g *gate) anyBroken() bool {
+	for e := range endpoints {
+		if g.breakers[e].broken() || g.still[e].stands() {
+			return true
+		}
+	}
+	return false
 }
 
 // after sends a message to the gate itself, later.

@@ -112,11 +112,15 @@ func (r *gateRig) ask(e endpoint, seller string, age uint64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked++
-	a := ask{endpoint: e, seller: seller, from: r.client, inc: r.asked}
-	binary.BigEndian.PutUint64(a.age[:8], age)
+	a := ask{endpoint: e, seller: seller, age: ageOf(age), from: r.client, inc: r.asked}
 	r.endpoint[r.asked] = e
 	r.system.Root.Send(r.pid, a)
 	return r.asked
+}
+
+func ageOf(rank uint64) (id ledger.ID) {
+	binary.BigEndian.PutUint64(id[:8], rank)
+	return id
 }
 
 func (r *gateRig) returns(inc uint64, answer release) {

@@ -48,7 +48,7 @@ func (g *gate) listen(c actor.Context) {
 	}
 	of := q.turns[0].asks[0].age
 	g.no++
-	g.out[g.no], g.outOf[g.no] = time.Now(), reads
+	g.out[g.no], g.outOf[g.no] = time.Now(), lists
 	no, self, sys := g.no, c.Self(), g.sys
 	go func() {
 		sys.hear(no, of)
@@ -66,7 +66,7 @@ func (s *System) hear(no uint64, of ledger.ID) {
 			s.bug("hear", bug)
 			err = fmt.Errorf("hear: %v", bug)
 		}
-		s.tell(s.gate, released(no, reads, err))
+		s.tell(s.gate, released(no, lists, err))
 	}()
 	err = s.query(func(context.Context) error {
 		_, err := s.load(ctx, []ledger.ID{of})

@@ -75,8 +75,31 @@ func (t *transfer) seek(c actor.Context, l *look, m any) {
 	}
 	t.w.look = l
 	if !t.w.asking {
-		t.ask(c, reads)
+		t.askRead(c)
 	}
+}
+
+// askRead asks for a permit for the look that is wanted: reading a list, or one object.
+func (t *transfer) askRead(c actor.Context) { t.ask(c, t.readsAt(t.w.look)) }
+
+func (t *transfer) readsAt(l *look) endpoint {
+	if t.wanted(l) == "" {
+		return lists
+	}
+	return reads
+}
+
+// wanted is the ID at Stripe of the object that a look reads; empty: it is not known, and a list is read.
+func (t *transfer) wanted(l *look) string {
+	x := &t.w.record.Transfer
+	_, kind := x.Current()
+	switch {
+	case l.hint != nil:
+		return l.hint.stripeID
+	case l.order != nil && l.order.message.Type != ledger.MessageReverse && kind == ledger.CreateTransfer:
+		return l.order.message.StripeID
+	}
+	return x.StripeID
 }
 
 // read reads Stripe, with a permit, on a goroutine that only carries the result back. A
@@ -88,14 +111,8 @@ func (t *transfer) read(c actor.Context) {
 	no := w.permit
 	w.permit = 0
 	m := sighted{inc: t.inc, look: w.look, version: x.Version, began: time.Now()}
-	op, kind := x.Current()
-	id := x.StripeID
-	switch {
-	case w.look.hint != nil:
-		id = w.look.hint.stripeID
-	case w.look.order != nil && w.look.order.message.Type != ledger.MessageReverse && kind == ledger.CreateTransfer:
-		id = w.look.order.message.StripeID
-	}
+	op, _ := x.Current()
+	id, e := t.wanted(w.look), t.readsAt(w.look)
 	if id == "" { // then Stripe is not known to hold it, and it is what is being driven
 		m.listing = t.list(w.look, op)
 	}
@@ -107,7 +124,7 @@ func (t *transfer) read(c actor.Context) {
 				sys.bug("read", bug)
 				m.err = fmt.Errorf("read: %v", bug)
 			}
-			sys.tell(sys.gate, released(no, reads, m.err))
+			sys.tell(sys.gate, released(no, e, m.err))
 			sys.tell(self, m)
 		}()
 		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
@@ -122,7 +139,7 @@ func (t *transfer) read(c actor.Context) {
 			}
 			m.absent = errors.Is(m.err, stripe.ErrNotThere)
 		}
-		sys.metrics.stripeSeconds.WithLabelValues(reads.String()).Observe(time.Since(began).Seconds())
+		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
 	}()
 }
 
@@ -132,6 +149,7 @@ func released(no uint64, e endpoint, err error) release {
 	var failed *stripe.ReadError
 	switch {
 	case errors.As(err, &failed):
+		r.said = failed.Said
 		r.scope, r.after, r.unused = failed.Scope, failed.RetryAfter, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
 		if r.scope == ledger.ScopePlatform { // reads stay free: nothing is given up for one
 			r.scope = ledger.ScopeNone
@@ -150,7 +168,7 @@ func (t *transfer) seen(c actor.Context, m sighted) {
 	}
 	current := w.still() && w.record.Transfer.Version == m.version
 	if m.listing != nil && t.turned(&m) && current {
-		t.ask(c, reads)
+		t.askRead(c)
 		return
 	}
 	w.look = nil

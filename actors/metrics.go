@@ -19,6 +19,7 @@ type metrics struct {
 	gateWaiting   *prometheus.GaugeVec
 	gateBraked    prometheus.Gauge
 	gateStill     *prometheus.GaugeVec
+	gateBroken    *prometheus.GaugeVec
 	stripeSeconds *prometheus.HistogramVec
 	events        *prometheus.CounterVec
 	walks         *prometheus.CounterVec
@@ -64,6 +65,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		gateWaiting:   gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
 		gateBraked:    gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),
 		gateStill:     gauge("gate_platform_refused", "1 while Stripe refuses the platform's key or account, by endpoint.", "endpoint"),
+		gateBroken:    gauge("gate_down", "1 while an endpoint of Stripe seems to be down and one call at a time is made to it.", "endpoint"),
 		stripeSeconds: histogram("stripe_seconds", "Time that calls to Stripe took.", seconds, "endpoint"),
 		walks:         counter("reconcile_walks_total", "Walks over Stripe and the ledger, by how they ended.", "result"),
 		walkReads:     counter("reconcile_reads_total", "Reads of Stripe by the reconciler.").WithLabelValues(),

@@ -23,7 +23,7 @@ func (s *System) Notify(n ledger.Notice) {
 	if n.Since.IsZero() {
 		n.Since = time.Now()
 	}
-	if before, ok := s.notices.all[n.Code]; ok {
+	if before, ok := s.notices.all[n.Code]; ok && (before.Ends.IsZero() || n.Since.Before(before.Ends)) {
 		n.Since = before.Since
 	}
 	if s.notices.all == nil {
@@ -43,9 +43,18 @@ func (s *System) Withdraw(code string) {
 func (s *System) Notices() []ledger.Notice {
 	s.notices.mu.Lock()
 	defer s.notices.mu.Unlock()
-	list := make([]ledger.Notice, 0, len(s.notices.all))
-	for _, n := range s.notices.all {
+	list := make([]ledger.Notice, 0, len(s.notices.all)+1)
+	now := time.Now()
+	for code, n := range s.notices.all {
+		if !n.Ends.IsZero() && !n.Ends.After(now) {
+			delete(s.notices.all, code)
+			continue
+		}
 		list = append(list, n)
+	}
+	if s.outage.Load() != nil { // derived: whoever forgot to withdraw it would say what is not so
+		list = append(list, ledger.Notice{Code: "ledger_unwritable", Bars: true, Mover: ledger.MoveOfPlatform,
+			Text: "The ledger cannot be written, and nothing is sent before it says so there: see /readyz and the log. It goes on by itself once the database can be written."})
 	}
 	slices.SortFunc(list, func(a, b ledger.Notice) int {
 		if a.Bars != b.Bars {

@@ -46,7 +46,7 @@ func (g *gate) stand(m release, now time.Time) {
 		kind = ledger.MakeReversal
 	}
 	g.sys.Notify(ledger.Notice{
-		Code: standstillCode(m.endpoint), Mover: ledger.MoveOfPlatform, Kinds: []ledger.Kind{kind}, Since: s.since, Bars: true,
+		Code: standstillCode(m.endpoint), Mover: ledger.MoveOfPlatform, Kinds: []ledger.Kind{kind}, Since: s.since, Until: s.until, Bars: true,
 		Text:   fmt.Sprintf("Stripe lets the platform make no %s: its key or its account must be mended at Stripe. One call at a time shows whether that is over; then all goes on.", m.endpoint),
 		Detail: "Stripe says: " + m.said,
 	})
@@ -67,9 +67,9 @@ func (g *gate) goOn(e endpoint) {
 	}
 }
 
-// probed reports an endpoint that stands still and whose probe is out.
+// probed reports an endpoint that stands still, or is down, and whose probe is out.
 func (g *gate) probed(e endpoint) bool {
-	if !g.still[e].stands() {
+	if !g.still[e].stands() && !g.breakers[e].broken() {
 		return false
 	}
 	for _, of := range g.outOf {

@@ -36,7 +36,8 @@ type work struct {
 	then       func(actor.Context, *ledger.Change, error) // follows the commit
 	retried    bool                                       // the commit was tried before, and cut off
 	asking     bool
-	permit     uint64 // in hand, and not yet handed to a call
+	asked      endpoint // for which
+	permit     uint64   // in hand, and not yet handed to a call
 	calling    bool
 	intent     *intent // written, and waiting for a permit: see delayed
 	look       *look   // asked for, or under way
@@ -122,7 +123,7 @@ func (t *transfer) Receive(c actor.Context) {
 	case inject, hint:
 		t.take(c, m)
 	case live:
-		m.reply <- t.live()
+		t.tellLive(c, m)
 	case setAside:
 		t.recall(c)
 		t.w.aside = m.reason
@@ -311,7 +312,7 @@ func (t *transfer) proceed(c actor.Context) {
 		t.ask(c, endpointOf(kind))
 	case step.Action == ledger.Look:
 		w.look = &look{decides: step.Decides}
-		t.ask(c, reads)
+		t.askRead(c)
 	case step.Action == ledger.Release && t.sys.conf.Verify != nil && !t.sys.clocks.heardSince(time.Time{}):
 		// Our two clocks may be wrong together. The account's verification brings Stripe's.
 		t.wait(c, hearMost)

@@ -46,4 +46,11 @@ type Live struct {
 	Doing       string    // waiting, loading, asking, committing, calling, reading
 	Until       time.Time // the end of its wait, by this machine's clock; zero when it has none
 	Incarnation uint64    // grows with every restart of any actor
+
+	Queued bool // it waits for its turn to call Stripe
+	Before int  // calls whose turn comes before
+	Rate   int  // calls a second that are made of its kind; 0: no limit
+
+	Asleep  int       // so many wait for the same condition, itself included; 0: it waits for none
+	ProbeAt time.Time // when the next of them asks Stripe, unless an event speaks of it before; zero: one does now
 }

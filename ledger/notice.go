@@ -16,9 +16,18 @@ type Notice struct {
 	Bars bool
 	// Kinds are the operations whose calls it bars; none: all calls.
 	Kinds []Kind
+	// Reads says that it bars the reads for operations of these kinds, and not their sends.
+	Reads bool
+	Until time.Time // when the next call shows whether it is over; zero: nobody knows
+	Ends  time.Time // it is over by itself then; zero: it is not
 }
 
 // Hinders reports a notice that keeps an operation from being sent.
 func (n Notice) Hinders(k Kind) bool {
-	return n.Bars && (len(n.Kinds) == 0 || slices.Contains(n.Kinds, k))
+	return n.Bars && !n.Reads && (len(n.Kinds) == 0 || slices.Contains(n.Kinds, k))
+}
+
+// HindersRead reports a notice that keeps Stripe from being read for an operation.
+func (n Notice) HindersRead(k Kind) bool {
+	return n.Bars && (len(n.Kinds) == 0 || n.Reads && slices.Contains(n.Kinds, k))
 }

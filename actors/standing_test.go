@@ -1,0 +1,175 @@
+package actors_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/settled/settled/actors"
+	"github.com/settled/settled/actors/stripesim"
+	"github.com/settled/settled/ledger"
+)
+
+// hasty is a daemon that sends a key for ten minutes only, and asks again after seconds.
+func hasty(c *actors.Config) {
+	c.Policy.Windows.Safe = 10 * time.Minute
+	c.Policy.Transfers.Backoff = ledger.Backoff{Base: time.Second, Max: 5 * time.Second}
+	c.Policy.Reversals.Backoff = c.Policy.Transfers.Backoff
+}
+
+// fresh orders n transfers of names of their own.
+func (w *world) fresh(name string, n int) []ledger.ID {
+	w.Helper()
+	orders := make([]ledger.Order, n)
+	for i := range orders {
+		orders[i] = order(i)
+		orders[i].Reference = fmt.Sprintf("%s-%d", name, i)
+	}
+	return w.orders(orders...)
+}
+
+func TestWhileListsFailOrdersGoOn(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		failing := stripesim.Rule{Kind: stripesim.KindList500, Path: listing, Times: -1}
+		w.script(stripesim.Rule{Kind: stripesim.KindLoseAnswer, Times: -1}, failing)
+		lost := w.create(40)
+		w.passes(11 * time.Minute)
+		w.sim.ClearRules()
+		w.script(failing)
+		w.passes(time.Minute)
+		if n, there := w.notice("stripe_down_lists"); !there || n.Hinders(ledger.CreateTransfer) || !n.HindersRead(ledger.CreateTransfer) || n.HindersRead(ledger.MakeReversal) {
+			w.Errorf("people are told %v: %+v", there, n)
+		}
+		if all := w.states(lost); all[ledger.Unresolved] != len(lost) {
+			w.Fatalf("what only a list can tell is %v", all)
+		}
+		for i := range 2 {
+			ids := w.fresh(fmt.Sprintf("meanwhile-%d", i), 20)
+			w.passes(time.Minute)
+			if all := w.states(ids); all[ledger.Completed] != len(ids) {
+				w.Errorf("a minute after they were ordered: %v", all)
+			}
+		}
+		w.sim.ClearRules()
+		w.passes(2 * time.Minute)
+		if all := w.states(lost); all[ledger.Completed] != len(lost) || w.count("gate_down", "endpoint", "lists") != 0 {
+			w.Errorf("once lists are back: %v", all)
+		}
+		if _, there := w.notice("stripe_down_lists"); there {
+			w.Error("people are still told that lists are down")
+		}
+	}, hasty)
+}
+
+func TestWhileTransfersFailReadsAndReversalsGoOn(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		paid := w.fresh("paid", 5)
+		w.passes(time.Minute)
+		failing := stripesim.Rule{Kind: stripesim.KindList500, Path: listing, Times: -1}
+		w.script(stripesim.Rule{Kind: stripesim.KindLoseAnswer, Times: -1}, failing)
+		lost := w.create(20)
+		w.passes(11 * time.Minute)
+		w.sim.ClearRules()
+		w.script(stripesim.Rule{Kind: stripesim.KindBadGateway, Path: creating, Times: -1})
+		waiting := w.fresh("waiting", 40)
+		w.passes(time.Minute)
+		if n, there := w.notice("stripe_down_transfers"); !there || !n.Hinders(ledger.CreateTransfer) || n.Hinders(ledger.MakeReversal) || n.HindersRead(ledger.CreateTransfer) {
+			w.Errorf("people are told %v: %+v", there, n)
+		}
+		for _, id := range paid {
+			w.reverses(id, 100)
+		}
+		w.passes(2 * time.Minute)
+		if all := w.states(lost); all[ledger.Completed] != len(lost) {
+			w.Errorf("what reads can tell: %v", all)
+		}
+		if all := w.states(paid); all[ledger.PartiallyReversed] != len(paid) {
+			w.Errorf("what is to come back: %v", all)
+		}
+		w.sim.ClearRules()
+		w.passes(2 * time.Minute)
+		if all := w.states(waiting); all[ledger.Completed] != len(waiting) {
+			w.Errorf("once transfers are back: %v", all)
+		}
+	}, hasty)
+}
+
+func TestARefusedKeyIsToldUntilStripeTakesIt(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.script(stripesim.Rule{Kind: stripesim.KindAuth, Path: creating, Times: -1, Message: "Expired API Key provided: sk_test_*****6789"})
+		ids := w.create(5)
+		w.passes(time.Second)
+		n, there := w.notice("key_refused")
+		if !there || !n.Hinders(ledger.CreateTransfer) || !n.HindersRead(ledger.MakeReversal) || n.Mover != ledger.MoveOfPlatform ||
+			!n.Until.After(time.Now()) || !strings.HasPrefix(n.Detail, "Stripe says: Expired API Key provided") {
+			w.Errorf("people are told %v: %+v", there, n)
+		}
+		w.sim.ClearRules()
+		w.passes(time.Hour)
+		if _, there := w.notice("key_refused"); there || w.states(ids)[ledger.Completed] != len(ids) {
+			w.Errorf("once it is taken: %v, told %v", w.states(ids), there)
+		}
+	})
+}
+
+func TestARateLimitIsToldOnlyWhileItLasts(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.script(stripesim.Rule{Kind: stripesim.KindRateLimit, Path: creating, Times: 1})
+		w.one()
+		w.passes(200 * time.Millisecond)
+		if n := w.node.system.Notices(); len(n) != 1 || !strings.HasPrefix(n[0].Code, "rate_limited") || !n[0].Hinders(ledger.CreateTransfer) {
+			w.Errorf("people are told %+v", n)
+		}
+		w.passes(20 * time.Second)
+		if n := w.node.system.Notices(); len(n) != 0 {
+			w.Errorf("nothing pauses, and people are told %+v", n)
+		}
+	})
+}
+
+func TestALedgerThatCannotBeWrittenIsTold(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.node.store.onBefore(func(call string, _ []ledger.Change) error {
+			if call == "commit" {
+				return errOutage
+			}
+			return nil
+		})
+		go w.node.system.Create(w.Context(), []ledger.Order{order(0)}, ledger.By{Principal: "test"})
+		w.passes(5 * time.Second)
+		if n, there := w.notice("ledger_unwritable"); !there || !n.Hinders(ledger.CreateTransfer) || n.Mover != ledger.MoveOfPlatform {
+			w.Errorf("people are told %v: %+v", there, n)
+		}
+		w.node.store.mend()
+		w.passes(5 * time.Second)
+		if _, there := w.notice("ledger_unwritable"); there {
+			w.Error("people are still told")
+		}
+	})
+}
+
+func TestWhoWaitsForFundsSaysHowManyDoAndWhenOneAsks(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.holds("", "eur", 0)
+		ids := w.waits(20)
+		w.passes(time.Minute)
+		for _, id := range ids {
+			l := w.node.system.Live(w.Context(), id)
+			if l.Asleep != len(ids) || l.ProbeAt.Before(time.Now()) || l.ProbeAt.After(time.Now().Add(w.policy.Transfers.Backoff.Max)) {
+				w.Fatalf("%+v", l)
+			}
+		}
+		calls := w.sent()
+		w.passes(time.Until(w.node.system.Live(w.Context(), ids[0]).ProbeAt) - time.Second)
+		if n := w.sent() - calls; n != 0 {
+			w.Errorf("%d calls before", n)
+		}
+		w.passes(2 * time.Second)
+		if n := w.sent() - calls; n != 1 {
+			w.Errorf("%d calls then", n)
+		}
+	})
+}
