@@ -56,6 +56,7 @@ type world struct {
 	broken   error // what the engine and the store answer, when not nil
 	unready  error // what Ready answers
 	notices  []ledger.Notice
+	live     *ledger.Live  // what an actor does
 	blind    error         // what Alike answers
 	panics   bool          // whether Create panics
 	wait     chan struct{} // what Create waits for, when not nil
@@ -212,6 +213,9 @@ func (w *world) Receive(_ context.Context, events []ledger.StripeEvent) error {
 func (w *world) Live(context.Context, ledger.ID) ledger.Live {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.live != nil {
+		return *w.live
+	}
 	return ledger.Live{Alive: true, Doing: "waiting", Until: w.clock.Add(time.Hour), Incarnation: 3}
 }
 

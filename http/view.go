@@ -1,6 +1,7 @@
 package http
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -141,20 +142,48 @@ func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
 			next = r.ReadAt
 		}
 	}
-	if step.Action == ledger.Send || step.Action == ledger.Look {
-		// The plan is made from the ledger alone. What keeps every call from being made only the tree knows.
-		_, kind := r.Transfer.Current()
-		for _, n := range s.engine.Notices() {
-			if n.Hinders(kind) && (step.Action == ledger.Send || len(n.Kinds) == 0) {
-				w := whyView{Sentence: n.Text, Code: n.Code, Mover: orNull(n.Mover)}
-				if n.Detail != "" {
-					w.Sentence += " " + n.Detail
-				}
-				return w
-			}
+	w := whyView{Sentence: step.Why, Code: step.Code, Mover: orNull(step.Mover), NextAt: momentOrNull(next)}
+	if step.Action != ledger.Send && step.Action != ledger.Look {
+		return w
+	}
+	due := !next.After(r.ReadAt)
+	// The plan is made from the ledger alone. What keeps every call from being made only the tree knows.
+	_, kind := r.Transfer.Current()
+	for _, n := range s.engine.Notices() {
+		if !due && n.Mover == ledger.MoveOfStripe {
+			continue // it passes by itself, and most likely before that
+		}
+		if step.Action == ledger.Send && n.Hinders(kind) || step.Action == ledger.Look && n.HindersRead(kind) {
+			return whyNotice(n)
 		}
 	}
-	return whyView{Sentence: step.Why, Code: step.Code, Mover: orNull(step.Mover), NextAt: momentOrNull(next)}
+	if live.Asleep > 1 && step.Awaits != ledger.BackOff {
+		// Of all that wait for the same one asks, and its answer is theirs.
+		w.Sentence += fmt.Sprintf(" %d wait for the same; one of them asks Stripe", live.Asleep)
+		w.NextAt = momentOrNull(live.ProbeAt)
+		if live.ProbeAt.IsZero() {
+			w.Sentence += " now"
+		}
+		w.Sentence += "."
+	}
+	if live.Queued && live.Before > 0 {
+		w.Sentence += fmt.Sprintf(" %d before it", live.Before)
+		if live.Rate > 0 {
+			w.Sentence += fmt.Sprintf(" at %d a second", live.Rate)
+			w.NextAt = momentOrNull(r.ReadAt.Add(time.Duration(live.Before) * time.Second / time.Duration(live.Rate)))
+		}
+		w.Sentence += "."
+	}
+	return w
+}
+
+// whyNotice is the reason of all that wait for what a notice is about.
+func whyNotice(n ledger.Notice) whyView {
+	w := whyView{Sentence: n.Text, Code: n.Code, Mover: orNull(n.Mover), NextAt: momentOrNull(n.Until)}
+	if n.Detail != "" {
+		w.Sentence += " " + n.Detail
+	}
+	return w
 }
 
 // recordView is a transfer with the reason why it stands where it stands.
