@@ -36,6 +36,7 @@ type plan struct {
 	Walk                  time.Duration // how often the reconciler walks by itself; negative: never
 
 	Stranger stranger
+	Listless listless
 
 	AccountsV2 bool // sellers are accounts of the v2 API, whose events are thin
 
@@ -107,6 +108,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
 	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) == 0
+	p.drawListless(rand.New(rand.NewPCG(seed, 61)))
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	p.drawLosses(rand.New(rand.NewPCG(seed, 40)))
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {

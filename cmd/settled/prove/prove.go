@@ -131,6 +131,9 @@ func (p plan) String() string {
 	for _, l := range p.Losses {
 		fmt.Fprintf(&b, ", %s", l)
 	}
+	if p.Listless.For > 0 {
+		fmt.Fprintf(&b, ", %s", p.Listless)
+	}
 	if n := len(p.meddling); n > 0 {
 		fmt.Fprintf(&b, ", %d acts in the dashboard", n)
 	}

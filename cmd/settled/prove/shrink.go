@@ -82,6 +82,7 @@ var simplifications = []func(plan) (plan, bool){
 		return q, len(p.Outages) > 1
 	},
 	func(p plan) (plan, bool) { q := p; q.Stranger = stranger{}; return q, p.Stranger.For > 0 },
+	func(p plan) (plan, bool) { q := p; q.Listless = listless{}; return q, p.Listless.For > 0 },
 	func(p plan) (plan, bool) { q := p; q.PageMax = 0; return q, p.PageMax > 0 },
 	func(p plan) (plan, bool) { q := p; q.FailBefore = 0; return q, p.FailBefore > 0 },
 	func(p plan) (plan, bool) { q := p; q.FailAfter = 0; return q, p.FailAfter > 0 },

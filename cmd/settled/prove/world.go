@@ -270,6 +270,7 @@ func (w *world) open() (err error) {
 		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made, Arrived: w.arrived,
 	})
 	w.breakStripe()
+	w.hideLists()
 	return w.sell()
 }
 
