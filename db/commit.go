@@ -36,7 +36,11 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		return at, nil, fmt.Errorf("commit %d changes: %w", len(changes), err)
 	}
 	if len(changes) == 0 {
-		if at, err = d.probe(ctx); err != nil {
+		at, err = d.probe(ctx)
+		if errors.Is(err, errRegressed) {
+			err = d.regressed(ctx)
+		}
+		if err != nil {
 			return at, nil, fmt.Errorf("write the ledger: %w", err)
 		}
 		return at, won, nil

@@ -125,7 +125,10 @@ const witnessText = "EXISTS (SELECT 1 FROM history WHERE transfer_id = $1 AND ve
 // regressed begins a new epoch in a database that lacks what this process was told, unless another
 // process has since. It returns what ends the process.
 func (d *DB) regressed(ctx context.Context) error {
-	known := d.epoch.Load()
+	if l, ok := d.engine.(*lite); ok && l.replaced() {
+		return d.left(ctx, l)
+	}
+	known, began := d.epoch.Load(), false
 	err := d.change(ctx, func(tx bun.Tx) error {
 		if err := d.lockEpoch(ctx, tx); err != nil {
 			return err
@@ -139,11 +142,14 @@ func (d *DB) regressed(ctx context.Context) error {
 		if err == nil {
 			_, _, err = d.raise(ctx, tx)
 		}
+		began = err == nil
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("begin an epoch after the database lost commits: %w", err)
 	}
-	d.log.Error("the database lacks commits that it had acknowledged: it was put back to an older copy; a new epoch begins")
+	if began {
+		d.log.Error("the database lacks commits that it had acknowledged: it was put back to an older copy; a new epoch begins")
+	}
 	return fmt.Errorf("%w: the database lacks what it had acknowledged", ledger.ErrNewEpoch)
 }

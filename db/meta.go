@@ -33,8 +33,8 @@ type metaRow struct {
 
 // Epoch tells the ledger's epoch and since when it lasts (zero in the first). A database that
 // may have lost commits (restored, failed over, copied) begins a new one here: raised is true
-// for the one process that saw it first. Only PostgreSQL shows it; a restored SQLite file must
-// be told: see [DB.RaiseEpoch].
+// for the one process that saw it first. PostgreSQL shows it, and so does a file that [DB.Backup]
+// made; any other copy of an SQLite file must be told: see [DB.RaiseEpoch].
 //
 // From then on this process goes by that epoch: once another process has raised it, [DB.Commit] is
 // [ledger.ErrNewEpoch], and so is all the rest, by [ErrMoved], once a new connection finds
@@ -66,6 +66,9 @@ func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool
 // not heard of the newest epoch: it would send, deny and prove by what the database has lost.
 func (d *DB) abreast(ctx context.Context, tx bun.Tx) (at time.Time, err error) {
 	known := d.epoch.Load()
+	if l, ok := d.engine.(*lite); ok && l.replaced() {
+		return at, errRegressed
+	}
 	if known == 0 {
 		at, err = d.clock(ctx, tx.Tx)
 	} else {

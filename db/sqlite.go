@@ -28,11 +28,16 @@ import (
 type lite struct {
 	clockNow func() time.Time
 	writer   *sql.DB
+	path     string
+	opened   map[string]fs.FileInfo // the file, its log and its shared memory, by the end of their names; nil: there is none
 
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt // on the writer's one connection
 	selects  atomic.Pointer[map[*selection]*sql.Stmt]
 }
+
+// lockWait is how long another process that writes is waited for, unless told otherwise.
+const lockWait = 5 * time.Second
 
 // memory is the path of a database that ends with the process.
 const memory = ":memory:"
@@ -55,7 +60,7 @@ func openSQLite(ctx context.Context, rest string, opts Options) (*DB, error) {
 		return nil, err
 	}
 	if opts.LockWait <= 0 {
-		opts.LockWait = 5 * time.Second
+		opts.LockWait = lockWait
 	}
 	if path != memory {
 		if err := prepareFile(path); err != nil {
@@ -77,11 +82,15 @@ func openSQLite(ctx context.Context, rest string, opts Options) (*DB, error) {
 		writer.Close()
 		return nil, fmt.Errorf("open the database file %s: %w", path, sayLocked(err))
 	}
-	l := &lite{clockNow: opts.Now, writer: writer, prepared: map[string]*sql.Stmt{}}
+	l := &lite{clockNow: opts.Now, writer: writer, path: path, prepared: map[string]*sql.Stmt{}}
 	w := bun.NewDB(writer, sqlitedialect.New())
 	d := &DB{engine: l, groups: makeGroups(l, w), write: w, read: w, log: opts.Log}
 	if path == memory {
 		return d, nil
+	}
+	if err := l.recognizeFiles(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open the database file %s: %w", path, err)
 	}
 	// Readers see the last commit, and neither wait for the writer nor hold it up.
 	reader, err := openLite(path, opts, url.Values{"_query_only": {"true"}})
@@ -267,9 +276,6 @@ func (*lite) hasTable(ctx context.Context, q bun.IDB, name string) (bool, error)
 	err := q.NewRaw("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?)", name).Scan(ctx, &has)
 	return has, err
 }
-
-// identity is empty: a restored file looks like any other. See [DB.RaiseEpoch].
-func (*lite) identity(context.Context, bun.Tx) (string, error) { return "", nil }
 
 func (*lite) insertText(s sheet, onConflict string) string {
 	return strings.TrimSuffix("INSERT INTO "+s.table+" ("+strings.Join(s.names(), ", ")+") VALUES (?"+

@@ -39,6 +39,7 @@ type commands struct {
 	Token     tokenCommand     `cmd:"" help:"Tokens of the admin API."`
 	Audit     auditCommand     `cmd:"" help:"Recompute the books from nothing and compare them with Stripe; exit 1 on a difference."`
 	Prove     proveCommand     `cmd:"" help:"Try to break the promise: whole daemons in virtual time, with faults that a seed decides, on your configuration."`
+	Backup    backupCommand    `cmd:"" help:"Copy an SQLite ledger to a new file, while the daemon runs; the copy is of one moment."`
 	Config    configCommand    `cmd:"" help:"Print the configuration in force, and everything that is wrong with it."`
 	Health    healthCommand    `cmd:"" help:"Ask the daemon whether it is ready; for container health checks."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
