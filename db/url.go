@@ -1,9 +1,12 @@
 package db
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -94,4 +97,47 @@ func ShowURL(address string) string {
 	}
 	u.RawQuery = q.Encode()
 	return u.Redacted()
+}
+
+// HasPassword reports a URL that holds a password, or cannot be told not to.
+func HasPassword(address string) bool {
+	if strings.HasPrefix(address, "sqlite:") {
+		return false
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return strings.Contains(address, "@")
+	}
+	if _, set := u.User.Password(); set {
+		return true
+	}
+	for k := range u.Query() {
+		if holdsPassword(k) && !strings.EqualFold(k, "passfile") {
+			return true
+		}
+	}
+	return false
+}
+
+// Unverified lists the hosts of a URL that a connection would not be sure to reach: those off this machine whose
+// certificate is not checked against their name.
+func Unverified(address string) (hosts []string) {
+	config, err := parsePostgres(address)
+	if err != nil {
+		return nil
+	}
+	add := func(host string, verifies bool) {
+		ip := net.ParseIP(host)
+		local := strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" || ip != nil && ip.IsLoopback()
+		if !local && !verifies && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	// Only verify-full leaves the check of chain and name to crypto/tls; the weaker modes skip it.
+	verified := func(t *tls.Config) bool { return t != nil && !t.InsecureSkipVerify && t.ServerName != "" }
+	add(config.Host, verified(config.TLSConfig))
+	for _, f := range config.Fallbacks {
+		add(f.Host, verified(f.TLSConfig))
+	}
+	return hosts
 }

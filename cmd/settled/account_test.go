@@ -68,7 +68,7 @@ func TestALedgerOfAnotherModeOrOfAToyIsNotServed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, d := ledgerOf(t, tc.bound, tc.orders)
-			environ := []string{"DATABASE_URL=" + url, "STRIPE_WEBHOOK_SECRET=whsec_0123456789", "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "STRIPE_API_BASE=http://127.0.0.1:9"}
+			environ := []string{"DATABASE_URL=" + url, "STRIPE_WEBHOOK_SECRET=whsec_0123456789", "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "STRIPE_API_BASE=http://127.0.0.1:9", "STRIPE_API_BASE_ALLOW=127.0.0.1"}
 			if tc.key != "" {
 				environ = append(environ, "STRIPE_SECRET_KEY="+tc.key)
 			}

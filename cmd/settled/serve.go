@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +38,7 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 	}
 	log := newLogger(conf, w.stderr)
 	defer flush(log)
+	defer ignoreHangup(log)()
 	public, err := net.Listen("tcp", conf.publicAddr)
 	if err != nil {
 		return usageError{fmt.Errorf("PUBLIC_ADDR: %w", err)}
@@ -53,6 +57,22 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 		box.introduce(w.stdout, conf, admin.Addr().String())
 	}
 	return serve(ctx, conf, log, public, admin, w.stdout)
+}
+
+// ignoreHangup keeps SIGHUP from ending the daemon. A closed terminal sends it, and who knows other daemons sends it to
+// have settings read anew.
+func ignoreHangup(log *slog.Logger) (end func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			log.Warn("SIGHUP is ignored: settings are read at a start; restart to have them read anew")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+	}
 }
 
 // serve runs the daemon on two listeners until ctx ends or something makes it wrong to go on.
@@ -112,7 +132,8 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	go func() { serving <- server.Serve(context.WithoutCancel(ctx), public, admin) }()
 	crash.Point("start.serving")
 	go forget(ctx, store0, conf.eventRetention, log)
-	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch)
+	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch,
+		"account", cmp.Or(began.bound.Account, "not known yet"), "mode", string(conf.mode), "stripe", cmp.Or(conf.stripeBase, "https://api.stripe.com"))
 
 	select {
 	case <-ctx.Done():

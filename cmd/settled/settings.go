@@ -1,21 +1,17 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/joho/godotenv"
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/db"
@@ -27,15 +23,18 @@ import (
 // sets it, its default and its help. Secrets are no flags, for arguments are visible to every
 // process of a machine; they may come from a file named by NAME_FILE.
 type flags struct {
-	DatabaseURL              *string `var:"DATABASE_URL" def:"sqlite:settled.db" help:"sqlite:path or postgres://…" placeholder:"X"`
+	DatabaseURL              *string `var:"DATABASE_URL" def:"sqlite:settled.db" file:"yes" help:"sqlite:path or postgres://…; a flag may not hold a password" placeholder:"X"`
+	DatabaseURLAllow         *string `var:"DATABASE_URL_ALLOW" help:"hosts of PostgreSQL, comma-separated, whose certificate need not be verified (sslmode=verify-full)" placeholder:"X"`
 	StripeSecretKey          *string `kong:"-" var:"STRIPE_SECRET_KEY" alias:"STRIPE_CONNECT_SECRET_KEY" help:"the platform's secret key, sk_… or rk_…"`
 	StripeAPIBase            *string `var:"STRIPE_API_BASE" help:"another base URL for the API: a simulator or proxy" placeholder:"X"`
+	StripeAPIBaseAllow       *string `var:"STRIPE_API_BASE_ALLOW" help:"a host that a live key may be sent to beside Stripe's" placeholder:"X"`
 	StripeWebhookSecret      *string `kong:"-" var:"STRIPE_WEBHOOK_SECRET" help:"signing secrets of the webhook endpoints, comma-separated"`
 	StripeRateLimit          *string `var:"STRIPE_RATE_LIMIT" def:"80" help:"calls a second in all; 0: no limit" placeholder:"X"`
 	StripeEndpointRateLimit  *string `var:"STRIPE_ENDPOINT_RATE_LIMIT" def:"20" help:"calls a second to one endpoint; 0: no limit" placeholder:"X"`
 	StripeConcurrency        *string `var:"STRIPE_CONCURRENCY" def:"32" help:"calls under way at once" placeholder:"X"`
 	PublicAddr               *string `var:"PUBLIC_ADDR" def:"127.0.0.1:8080" help:"where Stripe posts its events" placeholder:"X"`
 	AdminAddr                *string `var:"ADMIN_ADDR" def:"127.0.0.1:8081" help:"where everything else is served" placeholder:"X"`
+	AdminAddrAllow           *string `var:"ADMIN_ADDR_ALLOW" help:"the host of ADMIN_ADDR, when it is off loopback and a live key is used: it speaks in the clear" placeholder:"X"`
 	AdminHosts               *string `var:"ADMIN_HOSTS" help:"names that ADMIN_ADDR answers to beside loopback's, comma-separated" placeholder:"X"`
 	AdminToken               *string `kong:"-" var:"ADMIN_TOKEN" help:"a bootstrap admin token, 16 characters or more"`
 	TransferRetryEnabled     *string `var:"TRANSFER_RETRY_ENABLED" def:"true" help:"false: a refused transfer waits for a person" placeholder:"X"`
@@ -71,6 +70,7 @@ type setting struct {
 	alias  string // an older name for it
 	def    string
 	secret bool // never printed, and never a flag
+	file   bool // it may come from a file that NAME_FILE names
 	given  func(flags) *string
 }
 
@@ -80,95 +80,12 @@ var settings = func() []setting {
 	for f := range reflect.TypeFor[flags]().Fields() {
 		all = append(all, setting{
 			name: f.Tag.Get("var"), alias: f.Tag.Get("alias"), def: f.Tag.Get("def"), secret: f.Tag.Get("kong") == "-",
+			file:  f.Tag.Get("kong") == "-" || f.Tag.Get("file") != "",
 			given: func(v flags) *string { return reflect.ValueOf(v).FieldByIndex(f.Index).Interface().(*string) },
 		})
 	}
 	return all
 }()
-
-// values is what was given, by the environment variable's name, and where it came from.
-type values struct {
-	value  map[string]string
-	source map[string]string // "default", "environment", "file", ".env", "flag"
-}
-
-// gather reads every setting: flags over the environment (over .env) over defaults. It
-// returns every problem.
-func gather(given flags, environ []string, dotenv string) (values, []error) {
-	v := values{map[string]string{}, map[string]string{}}
-	var problems []error
-	env := map[string]string{}
-	from := map[string]string{}
-	file, err := godotenv.Read(dotenv)
-	var unreadable *fs.PathError
-	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist):
-	case errors.As(err, &unreadable):
-		problems = append(problems, fmt.Errorf("%s cannot be read: %w", dotenv, unreadable.Err))
-	default: // the error quotes the file, and with it the secrets
-		problems = append(problems, fmt.Errorf("%s cannot be read: a line is not of the form NAME=value, or a quote is not closed (nothing of it is shown, for it may hold secrets)", dotenv))
-	}
-	for k, x := range file {
-		env[k], from[k] = x, ".env"
-	}
-	for _, line := range environ {
-		if k, x, ok := strings.Cut(line, "="); ok {
-			env[k], from[k] = x, "environment"
-		}
-	}
-	for _, s := range settings {
-		v.value[s.name], v.source[s.name] = s.def, "default"
-		for _, name := range []string{s.alias, s.name} {
-			if name == "" {
-				continue
-			}
-			x, given := env[name]
-			if given {
-				v.value[s.name], v.source[s.name] = x, from[name]
-			}
-			if path := env[name+"_FILE"]; s.secret && path != "" {
-				if given {
-					problems = append(problems, fmt.Errorf("%s and %s_FILE are both set: set one of them", name, name))
-					continue
-				}
-				content, err := readSecret(path)
-				if err != nil {
-					problems = append(problems, fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, err))
-					continue
-				}
-				v.value[s.name], v.source[s.name] = content, "file"
-			}
-		}
-		if x := s.given(given); x != nil {
-			v.value[s.name], v.source[s.name] = *x, "flag"
-		}
-	}
-	return v, problems
-}
-
-// secretMost is far more than any secret has: a file that is larger is not one.
-const secretMost = 64 << 10
-
-// readSecret reads a secret's file. The error does not show the path: it may be the secret
-// itself, in the wrong variable.
-func readSecret(path string) (string, error) {
-	file, err := os.Open(path)
-	var content []byte
-	if err == nil {
-		defer file.Close()
-		content, err = io.ReadAll(io.LimitReader(file, secretMost+1))
-	}
-	var where *fs.PathError
-	switch {
-	case errors.As(err, &where):
-		return "", where.Err
-	case err != nil:
-		return "", err
-	case len(content) > secretMost:
-		return "", fmt.Errorf("it has more than %d bytes", secretMost)
-	}
-	return strings.TrimSpace(string(content)), nil
-}
 
 // config is the configuration, parsed.
 type config struct {
@@ -255,7 +172,7 @@ func (v values) parse(sandbox bool) (config, []error) {
 	}
 
 	c.databaseURL = text("DATABASE_URL")
-	if err := db.CheckURL(c.databaseURL); err != nil {
+	if err := v.checkDatabase(); err != nil {
 		bad("DATABASE_URL", "%w", err)
 	}
 	c.stripeKey = text("STRIPE_SECRET_KEY")
@@ -378,6 +295,9 @@ func (v values) parse(sandbox bool) (config, []error) {
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
 	}
 	c.eventRetention = duration("EVENT_RETENTION", ages)
+	if c.mode == ledger.LiveMode {
+		problems = append(problems, v.weak(c)...)
+	}
 	c.logLevel = oneOf("LOG_LEVEL", "debug", "info", "warn", "error")
 	c.logFormat = oneOf("LOG_FORMAT", "", "text", "json")
 	c.shutdown = duration("SHUTDOWN_TIMEOUT", budgets)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,12 +55,13 @@ type configCommand struct {
 // Run prints every setting in force, where it came from, and every problem at once.
 func (c configCommand) Run(w world) error {
 	v, problems := gather(c.flags, w.environ, ".env")
-	_, more := v.parse(c.Sandbox)
+	conf, more := v.parse(c.Sandbox)
 	problems = append(problems, more...)
 	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
 	for _, s := range settings {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", s.name, v.redacted(s), v.source[s.name])
 	}
+	fmt.Fprintf(t, "(mode)\t%s\t%s\n", cmp.Or(string(conf.mode), "none"), "key")
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -105,6 +107,9 @@ type (
 func openOnly(ctx context.Context, f flags, w world, makes bool) (*db.DB, error) {
 	v, problems := gather(f, w.environ, ".env")
 	conf, _ := v.parse(true) // only the database is needed
+	if err := v.checkDatabase(); err != nil {
+		problems = append(problems, fmt.Errorf("DATABASE_URL: %w", err))
+	}
 	if len(problems) > 0 {
 		return nil, usageError{errors.Join(problems...)}
 	}

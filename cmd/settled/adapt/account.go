@@ -45,6 +45,7 @@ func VerifyAccount(d *db.DB, client *stripe.Client, mode ledger.Mode, log *slog.
 			return "", err
 		}
 		crash.Point("account.bound")
+		log.Info("Stripe says whose the key is", "account", id, "mode", string(mode))
 		return id, nil
 	}
 }
