@@ -21,7 +21,7 @@ type auditCommand struct{ flags }
 func (c auditCommand) Run(ctx context.Context, w world) error {
 	v, problems := gather(c.flags, w.environ, ".env")
 	if v.value["STRIPE_WEBHOOK_SECRET"] == "" {
-		v.value["STRIPE_WEBHOOK_SECRET"] = "not needed to read"
+		v.value["STRIPE_WEBHOOK_SECRET"] = "whsec_not_needed_to_read"
 	}
 	conf, more := v.parse(false)
 	if problems = append(problems, more...); len(problems) > 0 {

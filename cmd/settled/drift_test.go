@@ -98,7 +98,7 @@ func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 		if err != nil {
 			t.Error("the metrics do not show it")
 		}
-		if code, out := s.audited(ctx); code != exitFailed || !strings.Contains(out, "foreign "+foreign) || !strings.HasSuffix(out, "audit: 1 differences\n") {
+		if code, out := s.audited(ctx); code != exitFailed || !strings.Contains(out, "foreign "+foreign) || !strings.HasSuffix(out, "audit: 1 difference\n") {
 			t.Errorf("exit %d\n%s", code, out)
 		}
 		if code, out := s.audited(ctx, "RECONCILE_FOREIGN=ignore"); code != exitDone {
