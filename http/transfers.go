@@ -27,7 +27,10 @@ func parseOrder(object []byte) (ledger.Order, error) {
 		SourceTransaction: f.text("source_transaction"), TransferGroup: f.text("transfer_group"), Description: f.text("description"),
 		NotBefore: f.moment("not_before"), Metadata: f.texts("metadata"),
 	}
-	o.Money.Currency = ledger.Currency(strings.ToLower(f.text("currency")))
+	o.Money.Currency = ledger.Currency(f.text("currency"))
+	if code, err := ledger.ParseCurrency(string(o.Money.Currency)); err == nil {
+		o.Money.Currency = code // else the order's check says why
+	}
 	amount, given := f.integer("amount")
 	if o.Money.Amount = amount; !given && f.raw("amount") == nil {
 		f.refuse("amount", "is required: a whole number of minor units (cents)")

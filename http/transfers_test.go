@@ -121,6 +121,7 @@ func TestAWrongOrderIsRefusedFieldByField(t *testing.T) {
 		"a null amount":                 {order("amount", "null"), []string{"amount"}, "is required"},
 		"an unknown currency":           {order("currency", `"xxx"`), []string{"currency"}, "ISO 4217"},
 		"a currency of three decimals":  {order("currency", `"kwd"`), []string{"currency"}, "three decimals"},
+		"a currency beyond ASCII":       {order("currency", `"\u212arw"`), []string{"currency"}, "ISO 4217"},
 		"a currency that is a number":   {order("currency", "978"), []string{"currency"}, "must be a string"},
 		"no currency":                   {order("currency", ""), []string{"currency"}, "ISO 4217"},
 		"a currency without cents":      {order("currency", `"isk"`), []string{"amount"}, "divisible by 100"},

@@ -39,9 +39,10 @@ var threeDecimal = map[Currency]bool{"bhd": true, "iqd": true, "jod": true, "kwd
 // (docs.stripe.com/currencies, special cases).
 var wholeUnits = map[Currency]bool{"isk": true, "ugx": true}
 
-// ParseCurrency reads a code in either case.
+// ParseCurrency reads a code in either case. It is of ASCII: to fold other letters would make a code of what is none
+// (the sign of kelvin becomes a k).
 func ParseCurrency(s string) (Currency, error) {
-	c := Currency(strings.ToLower(s))
+	c := Currency(lowerASCII(s))
 	if _, ok := exponents[c]; ok {
 		return c, nil
 	}
@@ -49,6 +50,16 @@ func ParseCurrency(s string) (Currency, error) {
 		return "", fmt.Errorf("%s has three decimals, which Stripe does not document for transfers: convert it first", strings.ToUpper(s))
 	}
 	return "", fmt.Errorf("%q is no currency that Stripe transfers: use a three-letter ISO 4217 code such as usd", s)
+}
+
+// lowerASCII is [strings.ToLower] for the letters A to Z alone.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // Money is an amount of one currency in its minor units (cents; yen).
