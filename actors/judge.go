@@ -197,7 +197,7 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 		default:
 			w.sys.alarm("drift", "finding", f.ID, "difference", f.Difference.String())
 		}
-		if f.Repair != audit.RepairNone && f.Open() && f.AppliedAt.IsZero() && !w.sys.conf.Reconcile.ReportOnly {
+		if f.Repair != audit.RepairNone && f.Open(f.LastSeen) && f.AppliedAt.IsZero() && !w.sys.conf.Reconcile.ReportOnly {
 			mended = w.apply(f) || mended
 		}
 	}

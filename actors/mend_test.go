@@ -172,7 +172,7 @@ func TestWhatWasDeniedIsAdoptedUnlessItIsFinal(t *testing.T) {
 			w.Errorf("it is %s, %s", x.State, x.StripeID)
 		}
 		f := w.finds(audit.FalseFailed, given, denied)
-		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
+		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
 			w.Errorf("what has no repair was applied: %v", err)
 		}
 		w.alarms(map[string]int{"drift": 2, "ruled_out": 1, "answer": 1}) // the last: a refusal that is not modelled
@@ -191,7 +191,7 @@ func TestAPersonAppliesAProposalOnce(t *testing.T) {
 		f := w.finds(audit.ReversedOutside, id, trr)
 		by := ann()
 		for range 3 { // the answer was lost, and it is asked again
-			got, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, by)
+			got, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, time.Time{}, by)
 			if err != nil || got.AppliedBy != by || got.AppliedAt.IsZero() {
 				w.Fatalf("%+v, %v", got, err)
 			}
@@ -199,10 +199,10 @@ func TestAPersonAppliesAProposalOnce(t *testing.T) {
 		w.passes(10 * time.Second)
 		w.mended(f.ID, "ann") // at once, not by the next walk
 		w.tells(id, "accept, send, confirm T1, adopt")
-		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
+		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
 			w.Errorf("applied again: %v", err)
 		}
-		if _, err := w.node.system.Mend(w.Context(), uuid.Must(uuid.NewV7()), audit.Apply, ann()); err == nil {
+		if _, err := w.node.system.Mend(w.Context(), uuid.Must(uuid.NewV7()), audit.Apply, time.Time{}, ann()); err == nil {
 			w.Error("a finding that is not there was applied")
 		}
 		receipt, found, err := w.db.Receipt(w.Context(), by.Message)
@@ -219,9 +219,22 @@ func TestWhatAPersonAcceptsIsToldNoMoreUntilItChanges(t *testing.T) {
 		foreign := w.dashboard("", 700, "eur", "acct_seller1")
 		w.node.walk()
 		f := w.finds(audit.Foreign, ledger.ID{}, foreign)
-		by := ann()
+		by, bob := ann(), ann()
+		bob.Principal = "bob"
+		mend := func(how audit.Mending, until time.Time, who ledger.By) (audit.Finding, error) {
+			return w.node.system.Mend(w.Context(), f.ID, how, until, who)
+		}
+		for range 2 { // one person's word, also when it comes twice, is not enough
+			if got, err := mend(audit.Accept, time.Time{}, by); err != nil || got.AcceptedBy != by || !got.Open(time.Now()) {
+				w.Fatalf("%+v, %v", got, err)
+			}
+		}
+		if _, err := mend(audit.Accept, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
+			w.Errorf("the same person seconds it: %v", err)
+		}
+		w.finds(audit.Foreign, ledger.ID{}, foreign)
 		for range 2 {
-			if got, err := w.node.system.Mend(w.Context(), f.ID, audit.Accept, by); err != nil || got.AcceptedBy != by || got.Open() {
+			if got, err := mend(audit.Accept, time.Now().Add(48*time.Hour), bob); err != nil || got.AcceptedBy != by || got.SecondedBy != bob || got.Open(time.Now()) {
 				w.Fatalf("%+v, %v", got, err)
 			}
 		}
@@ -232,6 +245,29 @@ func TestWhatAPersonAcceptsIsToldNoMoreUntilItChanges(t *testing.T) {
 		w.findsNothing()
 		if list := w.all(); len(list) != 1 || !list[0].ClearedAt.IsZero() {
 			w.Errorf("%+v", list)
+		}
+		// It ends by itself, and then it is told as if it were new.
+		w.passes(49 * time.Hour)
+		w.finds(audit.Foreign, ledger.ID{}, foreign)
+		w.node.walk()
+		if f := w.finds(audit.Foreign, ledger.ID{}, foreign); !f.AcceptedAt.IsZero() {
+			w.Errorf("%+v", f)
+		}
+		// And by a person's word.
+		for _, who := range []string{"ann", "bob"} {
+			by := ann()
+			by.Principal = who
+			if _, err := mend(audit.Accept, time.Time{}, by); err != nil {
+				w.Fatal(err)
+			}
+		}
+		w.findsNothing()
+		if _, err := mend(audit.Reopen, time.Time{}, ann()); err != nil {
+			w.Fatal(err)
+		}
+		w.finds(audit.Foreign, ledger.ID{}, foreign)
+		if _, err := mend(audit.Reopen, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
+			w.Errorf("reopened twice: %v", err)
 		}
 	}, walks())
 }

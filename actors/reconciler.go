@@ -31,7 +31,8 @@ type DriftStore interface {
 	KeepFindings(ctx context.Context, objects []string, walk int64) error
 	Finding(ctx context.Context, id ledger.ID) (audit.Finding, error)
 	MarkApplied(ctx context.Context, id ledger.ID, by ledger.By) error
-	MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By) error
+	MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By, until time.Time) error
+	MarkReopened(ctx context.Context, id ledger.ID, by ledger.By) error
 }
 
 // Reconcile are the reconciler's settings. The zero value is good.
@@ -309,6 +310,7 @@ func (s *System) glance(send func(*actor.PID, any), g glance) {
 const (
 	messageRun    ledger.MessageType = "run"
 	messageAccept ledger.MessageType = "accept"
+	messageReopen ledger.MessageType = "reopen"
 )
 
 // Reconcile has a walk begin now, or after the one that goes on, and tells what the reconciler
@@ -354,8 +356,9 @@ func (s *System) Reconciler(ctx context.Context) (audit.Status, error) {
 }
 
 // Mend does what a person decided about a finding: apply sends the proposed message to the
-// transfer, accept records that it is as it should be. Neither acts twice.
-func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by ledger.By) (audit.Finding, error) {
+// transfer, accept records that it is as it should be, until a moment (zero: for [audit.AcceptFor]),
+// reopen takes that back. None acts twice.
+func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, until time.Time, by ledger.By) (audit.Finding, error) {
 	if s.closing.Load() {
 		return audit.Finding{}, errStopping
 	}
@@ -365,12 +368,14 @@ func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by l
 	}
 	m, proposed := f.Message()
 	switch {
-	case how == audit.Apply && f.AppliedBy.Message == by.Message && !f.AppliedAt.IsZero(), how == audit.Accept && !f.AcceptedAt.IsZero():
+	case how == audit.Apply && f.AppliedBy.Message == by.Message && !f.AppliedAt.IsZero():
 		return f, nil // asked again
 	case !f.ClearedAt.IsZero():
 		return f, fmt.Errorf("%w: it was cleared at %s, for the difference is there no more", ledger.ErrIllegalMove, f.ClearedAt.Format(time.RFC3339))
 	case how == audit.Accept:
-		return s.accept(ctx, f, by)
+		return s.decide(ctx, f, messageAccept, until, by, "accepted", func() error { return s.conf.Store.MarkAccepted(ctx, f.ID, by, until) })
+	case how == audit.Reopen:
+		return s.decide(ctx, f, messageReopen, time.Time{}, by, "open", func() error { return s.conf.Store.MarkReopened(ctx, f.ID, by) })
 	case !proposed:
 		return f, fmt.Errorf("%w: it has no repair that a message could make; mend it at Stripe, or accept it", ledger.ErrIllegalMove)
 	case !f.AppliedAt.IsZero():
@@ -388,16 +393,25 @@ func (s *System) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by l
 	return f, s.unavailable(err)
 }
 
-func (s *System) accept(ctx context.Context, f audit.Finding, by ledger.By) (audit.Finding, error) {
-	m := ledger.Message{ID: by.Message, Transfer: f.Transfer, Type: messageAccept, By: by, StripeID: f.StripeID}
+// decide keeps what a person says about a finding, as a message, and does it. A message that did it is not done again.
+func (s *System) decide(ctx context.Context, f audit.Finding, kind ledger.MessageType, until time.Time, by ledger.By, after ledger.State,
+	do func() error) (audit.Finding, error) {
+	m := ledger.Message{ID: by.Message, Transfer: f.Transfer, Type: kind, By: by, StripeID: f.StripeID, Until: until}
 	if _, err := s.conf.Store.StoreMessage(ctx, m, ledger.State(f.Class)); err != nil {
 		return f, fmt.Errorf("store the message: %w", s.unavailable(err))
 	}
-	if err := s.conf.Store.MarkAccepted(ctx, f.ID, by); err != nil {
+	_, done, err := s.conf.Store.Receipt(ctx, by.Message)
+	if err == nil && !done {
+		if err = do(); err == nil {
+			s.storeReceipt(ctx, ledger.Receipt{Message: by.Message, Before: ledger.State(f.Class), After: after})
+			s.log.Warn("a person decided about a difference", "decision", kind, "finding", f.ID, "difference", f.Difference.String(),
+				"principal", by.Principal, "reason", by.Reason)
+		}
+	}
+	if err != nil {
 		return f, s.unavailable(err)
 	}
-	s.storeReceipt(ctx, ledger.Receipt{Message: by.Message, Before: ledger.State(f.Class), After: "accepted"})
-	f, err := s.conf.Store.Finding(ctx, f.ID)
+	f, err = s.conf.Store.Finding(ctx, f.ID)
 	return f, s.unavailable(err)
 }
 

@@ -22,10 +22,17 @@ func (d *DB) AuditPage(ctx context.Context, after ledger.ID, limit int) (page []
 		page = make([]ledger.AuditRow, len(records))
 		index := make(map[ledger.ID]*ledger.AuditRow, len(records))
 		ids := make([]ledger.ID, len(records))
+		var unsent []ledger.ID // which have no reversals, unless somebody put them there
 		for i, r := range records {
+			if r.Transfer.StripeID == "" {
+				unsent = append(unsent, r.Transfer.ID)
+			}
 			page[i] = ledger.AuditRow{Transfer: r.Transfer, Books: ledger.Books{}}
 			ids[i] = r.Transfer.ID
 			index[ids[i]] = &page[i]
+		}
+		if err := d.addReversalsTo(ctx, tx, index, unsent); err != nil {
+			return err
 		}
 		if err := addBooks(ctx, tx, index, ids); err != nil {
 			return err
@@ -97,52 +104,108 @@ func addVersions(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Aud
 	return nil
 }
 
-// addChains reads all of each transfer's history, and finds where one does not hang together.
-func addChains(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+// story is all that is stored of what happened to a transfer.
+type story struct {
+	history  []ledger.History // with the holds of each step
+	postings map[int64][]ledger.Posting
+	holds    []ledger.Hold
+	broken   error // it was written by no program of ours
+}
+
+// stories reads the stories of some transfers.
+func stories(ctx context.Context, tx bun.Tx, ids []ledger.ID) (map[ledger.ID]*story, error) {
+	all := make(map[ledger.ID]*story, len(ids))
+	for _, id := range ids {
+		all[id] = &story{postings: make(map[int64][]ledger.Posting)}
+	}
 	var rows []historyRow
 	if err := tx.NewSelect().Model(&rows).Where("transfer_id IN (?)", bun.List(ids)).OrderExpr("transfer_id, version").Scan(ctx); err != nil {
-		return fmt.Errorf("read history: %w", err)
+		return nil, fmt.Errorf("read history: %w", err)
+	}
+	at := make(map[ledger.ID]map[int64]instant, len(ids))
+	for i := range rows {
+		s := all[rows[i].TransferID]
+		h, err := rows[i].history()
+		if err != nil {
+			s.broken = err
+			continue
+		}
+		s.history = append(s.history, h)
+		if at[h.Transfer] == nil {
+			at[h.Transfer] = make(map[int64]instant)
+		}
+		at[h.Transfer][h.Version] = rows[i].At
 	}
 	var entries []postingRow
 	if err := tx.NewSelect().Model(&entries).Where("transfer_id IN (?)", bun.List(ids)).OrderExpr("transfer_id, version, no").Scan(ctx); err != nil {
-		return fmt.Errorf("read postings: %w", err)
+		return nil, fmt.Errorf("read postings: %w", err)
 	}
-	postings := make(map[ledger.ID]map[int64][]ledger.Posting, len(ids))
 	for i := range entries {
 		e := &entries[i]
-		if postings[e.TransferID] == nil {
-			postings[e.TransferID] = make(map[int64][]ledger.Posting)
+		s := all[e.TransferID]
+		list := s.postings[e.Version]
+		if when := at[e.TransferID][e.Version]; s.broken == nil && (e.No != int64(len(list)) || !e.At.time().Equal(when.time())) {
+			s.broken = fmt.Errorf("posting %d of version %d is of %s; expected posting %d, of %s", e.No, e.Version,
+				e.At.time().Format(instantForm), len(list), when.time().Format(instantForm))
 		}
-		postings[e.TransferID][e.Version] = append(postings[e.TransferID][e.Version], e.posting().Posting)
-	}
-	history := make(map[ledger.ID][]ledger.History, len(ids))
-	for i := range rows {
-		h, err := rows[i].history()
-		if err != nil { // written by no program of ours
-			index[rows[i].TransferID].Broken = err
-			continue
-		}
-		history[h.Transfer] = append(history[h.Transfer], h)
+		s.postings[e.Version] = append(list, e.posting().Posting)
 	}
 	holds, err := holdsOfAll(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for id, s := range all {
+		s.holds = holds[id]
+		if err := attach(s.history, s.holds); err != nil && s.broken == nil {
+			s.broken = err
+		}
+	}
+	return all, nil
+}
+
+// standing returns the holds that have not ended, whatever the state: a hold at what is not held is to
+// be found.
+func (s *story) standing() (stand []ledger.Hold) {
+	for i := range s.holds {
+		if s.holds[i].Ended == 0 {
+			stand = append(stand, s.holds[i])
+		}
+	}
+	return stand
+}
+
+// addChains reads all of each transfer's history, and finds where one does not hang together.
+func addChains(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+	all, err := stories(ctx, tx, ids)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		r := index[id]
-		r.Transfer.Holds = nil // whatever its state: a hold at what is not held is to be found
-		for i := range holds[id] {
-			if h := &holds[id][i]; h.Ended == 0 {
-				r.Transfer.Holds = append(r.Transfer.Holds, *h)
-			}
-		}
-		if err := attach(history[id], holds[id]); err != nil && r.Broken == nil {
-			r.Broken = err
+		r, s := index[id], all[id]
+		r.Transfer.Holds = s.standing()
+		if r.Broken = s.broken; r.Broken == nil {
+			r.Broken = r.Transfer.CheckChain(s.history, s.postings)
 		}
 	}
-	for _, id := range ids {
-		if r := index[id]; r.Broken == nil {
-			r.Broken = r.Transfer.CheckChain(history[id], postings[id])
+	return addNumbers(ctx, tx, index, ids)
+}
+
+// addNumbers finds reversals that are not numbered from 0 without a gap.
+func addNumbers(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.AuditRow, ids []ledger.ID) error {
+	var off []struct {
+		TransferID ledger.ID
+		First      int64
+		Last       int64
+		Number     int64
+	}
+	err := tx.NewRaw(`SELECT transfer_id, min(no) AS first, max(no) AS last, count(*) AS number FROM reversals WHERE transfer_id IN (?)
+		GROUP BY transfer_id HAVING min(no) <> 0 OR max(no) <> count(*) - 1`, bun.List(ids)).Scan(ctx, &off)
+	if err != nil {
+		return fmt.Errorf("count reversals: %w", err)
+	}
+	for _, o := range off {
+		if r := index[o.TransferID]; r.Broken == nil {
+			r.Broken = fmt.Errorf("its reversals have the numbers %d to %d; expected 0 to %d", o.First, o.Last, o.Number-1)
 		}
 	}
 	return nil

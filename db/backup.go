@@ -103,7 +103,16 @@ func (l *lite) markCopy(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", ErrDamaged, says)
 	}
 	mark := backupMark + l.clockNow().UTC().Format(time.RFC3339)
-	_, err = copied.write.NewInsert().Model(&metaRow{Key: metaIdentity, Value: mark}).On("CONFLICT (key) DO UPDATE").Set("value = excluded.value").Exec(ctx)
+	err = copied.change(ctx, func(tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&metaRow{Key: metaIdentity, Value: mark}).On("CONFLICT (key) DO UPDATE").Set("value = excluded.value").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if has, err := copied.hasTable(ctx, tx, "sums"); err != nil || !has { // a copy of what is older
+			return err
+		}
+		return copied.renew(ctx, tx, "meta")
+	})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (d *DB) Binding(ctx context.Context) (ledger.Binding, error) {
 // ledger takes now are of this mode. It is [ErrMisbound] when the ledger is of another mode, and when it has orders, or
 // an account, of a mode that nobody wrote down (see [DB.DeclareMode]).
 func (d *DB) BindMode(ctx context.Context, mode ledger.Mode) (bound ledger.Binding, err error) {
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if bound, err = readBinding(ctx, tx); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (d *DB) Bind(ctx context.Context, b ledger.Binding) error {
 	if b.Account == "" || b.Mode == "" {
 		return fmt.Errorf("bind the ledger to %s: both the account and the mode must be known", b)
 	}
-	err := d.change(ctx, func(tx bun.Tx) error {
+	err := d.changing(ctx, "meta", func(tx bun.Tx) error {
 		before, err := readBinding(ctx, tx)
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (d *DB) Bind(ctx context.Context, b ledger.Binding) error {
 // DeclareMode takes a person's word for the mode of a ledger that has orders and was bound before modes were written
 // down. What is bound stays so.
 func (d *DB) DeclareMode(ctx context.Context, mode ledger.Mode) error {
-	err := d.change(ctx, func(tx bun.Tx) error {
+	err := d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaMode, string(mode)); err != nil {
 			return err
 		}

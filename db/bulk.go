@@ -123,6 +123,7 @@ type groups struct {
 	putHolds        group
 	addHistory      group
 	addPostings     group
+	addSeals        group
 	addEvents       group
 	addSkeletons    group
 }
@@ -150,6 +151,7 @@ func makeGroups(e engine, db *bun.DB) groups {
 			"WHERE holds.transfer_id = excluded.transfer_id AND holds.ended IS NULL"),
 		addHistory:  insert(sheetOf[historyRow](db), ""),
 		addPostings: insert(sheetOf[postingRow](db), ""),
+		addSeals:    insert(sheetOf[sealRow](db), ""),
 		addEvents:   insert(sheetOf[newEventRow](db), "ON CONFLICT DO NOTHING"),
 		// A reference that was there may come again in a database that lost its row.
 		addSkeletons: insert(sheetOf[skeletonRow](db), "ON CONFLICT DO NOTHING"),

@@ -71,25 +71,3 @@ func TestAHistoryThatWasTamperedWithIsFound(t *testing.T) {
 		})
 	}
 }
-
-// What was written before there was a chain is as it is; the chain begins with the next row.
-func TestAChainBeginsWhereItWasIntroduced(t *testing.T) {
-	both(t, func(t *testing.T, d *DB) {
-		x := commit(t, d, accept(anOrder()), nil)
-		byForce(t, d, "UPDATE history SET chain = NULL")
-		byForce(t, d, "UPDATE transfers SET chain = NULL")
-		x = load(t, d, x.ID).Transfer
-		if err := broken(t, d, x.ID); err != nil || x.Chain != "" {
-			t.Fatalf("without a chain: %v", err)
-		}
-		c, err := x.Begin(policy(), x.CreatedAt)
-		x = commit(t, d, c, err)
-		if err := broken(t, d, x.ID); err != nil || x.Chain == "" {
-			t.Fatalf("after its first row: %v", err)
-		}
-		byForce(t, d, "UPDATE history SET open_sends = 7 WHERE transfer_id = ? AND version = 2", x.ID)
-		if broken(t, d, x.ID) == nil {
-			t.Error("what was changed since was not found")
-		}
-	})
-}

@@ -45,7 +45,7 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		}
 		return at, won, nil
 	}
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.sealing(ctx, func(tx bun.Tx) error {
 		if at, err = d.abreast(ctx, tx); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 		if err := d.guard(ctx, tx, changes, spent, won); err != nil {
 			return err
 		}
-		return d.record(ctx, tx, changes, won)
+		return d.record(ctx, tx, at, changes, won)
 	})
 	if errors.Is(err, errRegressed) {
 		err = d.regressed(ctx)
@@ -74,7 +74,7 @@ func (d *DB) Commit(ctx context.Context, changes []ledger.Change) (at time.Time,
 // prepareCommit prepares all that a commit may run.
 func (d *DB) prepareCommit(ctx context.Context) error {
 	g := &d.groups
-	return d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSkeletons)
+	return d.prepare(ctx, &g.createTransfers, &g.changeTransfers, &g.putReversals, &g.putHolds, &g.addHistory, &g.addPostings, &g.addSeals, &g.addSkeletons)
 }
 
 // guard stores the transfers, and finds who won.
@@ -116,7 +116,7 @@ func (d *DB) guard(ctx context.Context, tx bun.Tx, changes []ledger.Change, spen
 }
 
 // record stores what goes with the winners.
-func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won []bool) error {
+func (d *DB) record(ctx context.Context, tx bun.Tx, at time.Time, changes []ledger.Change, won []bool) error {
 	var (
 		reversals []reversalRow
 		holds     []holdRow
@@ -166,6 +166,8 @@ func (d *DB) record(ctx context.Context, tx bun.Tx, changes []ledger.Change, won
 	if _, err := run(ctx, d, tx.Tx, &d.groups.addHistory, history); err != nil {
 		return err
 	}
-	_, err = run(ctx, d, tx.Tx, &d.groups.addPostings, postings)
-	return err
+	if _, err := run(ctx, d, tx.Tx, &d.groups.addPostings, postings); err != nil {
+		return err
+	}
+	return d.seal(ctx, tx, at, history)
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/uptrace/bun"
@@ -41,6 +43,20 @@ type driftRow struct {
 	AcceptedMessage ledger.ID `bun:"accepted_message,nullzero"`
 	AcceptedBy      string    `bun:"accepted_by,nullzero"`
 	AcceptedReason  string    `bun:"accepted_reason,nullzero"`
+	AcceptedUntil   instant   `bun:"accepted_until"`
+	SecondedAt      instant   `bun:"seconded_at"`
+	SecondedMessage ledger.ID `bun:"seconded_message,nullzero"`
+	SecondedBy      string    `bun:"seconded_by,nullzero"`
+	SecondedReason  string    `bun:"seconded_reason,nullzero"`
+	Seal            string    `bun:"seal,nullzero"` // of all but what each walk writes anew: see seal
+}
+
+// seal leaves out when a walk saw it, and whether it is there: each walk says so by itself.
+func (r *driftRow) seal() string {
+	return rowSeal("drift", r.ID, r.Identity, r.Class, r.TransferID, r.StripeID, r.Object, r.Detail, r.Amount, r.Currency, r.FirstSeen, r.Repair,
+		r.AppliedAt, r.AppliedMessage, r.AppliedBy, r.AppliedReason,
+		r.AcceptedAt, r.AcceptedMessage, r.AcceptedBy, r.AcceptedReason, r.AcceptedUntil,
+		r.SecondedAt, r.SecondedMessage, r.SecondedBy, r.SecondedReason)
 }
 
 func (r *driftRow) finding() audit.Finding {
@@ -50,8 +66,31 @@ func (r *driftRow) finding() audit.Finding {
 		FirstSeen: r.FirstSeen.time(), LastSeen: r.LastSeen.time(), OpenedAt: r.OpenedAt.time(), ClearedAt: r.ClearedAt.time(), Repair: r.Repair,
 		AppliedAt: r.AppliedAt.time(), AppliedBy: ledger.By{Message: r.AppliedMessage, Principal: r.AppliedBy, Reason: r.AppliedReason},
 		AcceptedAt: r.AcceptedAt.time(), AcceptedBy: ledger.By{Message: r.AcceptedMessage, Principal: r.AcceptedBy, Reason: r.AcceptedReason},
+		AcceptedUntil: r.AcceptedUntil.time(), SecondedAt: r.SecondedAt.time(),
+		SecondedBy: ledger.By{Message: r.SecondedMessage, Principal: r.SecondedBy, Reason: r.SecondedReason},
 	}
 }
+
+// decided takes in what people decided about a finding.
+func (r *driftRow) decided(f *audit.Finding) {
+	r.AppliedAt, r.AppliedMessage, r.AppliedBy, r.AppliedReason = toInstant(f.AppliedAt), f.AppliedBy.Message, f.AppliedBy.Principal, f.AppliedBy.Reason
+	r.AcceptedAt, r.AcceptedMessage, r.AcceptedBy, r.AcceptedReason = toInstant(f.AcceptedAt), f.AcceptedBy.Message, f.AcceptedBy.Principal, f.AcceptedBy.Reason
+	r.AcceptedUntil = toInstant(f.AcceptedUntil)
+	r.SecondedAt, r.SecondedMessage, r.SecondedBy, r.SecondedReason = toInstant(f.SecondedAt), f.SecondedBy.Message, f.SecondedBy.Principal, f.SecondedBy.Reason
+}
+
+var (
+	appliedColumns  = []string{"applied_at", "applied_message", "applied_by", "applied_reason"}
+	acceptedColumns = []string{"accepted_at", "accepted_message", "accepted_by", "accepted_reason", "accepted_until",
+		"seconded_at", "seconded_message", "seconded_by", "seconded_reason"}
+	decisionColumns = slices.Concat(appliedColumns, acceptedColumns, []string{"seal"})
+)
+
+// Findings that are there are accepted, or open.
+const (
+	isAccepted = "accepted_at IS NOT NULL AND accepted_until > ? AND (seconded_at IS NOT NULL OR class NOT IN (?))"
+	isOpen     = "accepted_at IS NULL OR accepted_until <= ? OR (seconded_at IS NULL AND class IN (?))"
+)
 
 // Judge stores what a look at some transfers at Stripe found, all of it: what is known already
 // is seen again, and every other finding about these objects is cleared. It returns the
@@ -86,7 +125,7 @@ func (d *DB) Judge(ctx context.Context, objects []string, walk int64, found []au
 				return err
 			}
 		}
-		there, err := alreadyThere(ctx, tx, keys)
+		there, err := alreadyThere(ctx, tx, keys, toInstant(at))
 		if err != nil {
 			return err
 		}
@@ -105,15 +144,17 @@ func (d *DB) Judge(ctx context.Context, objects []string, walk int64, found []au
 	return stored, opened, nil
 }
 
-// alreadyThere reads which findings are there, by their keys.
-func alreadyThere(ctx context.Context, tx bun.Tx, keys []string) (map[string]bool, error) {
+// alreadyThere reads which findings are there, by their keys. One whose acceptance has ended since it
+// was seen last is as if it had come back.
+func alreadyThere(ctx context.Context, tx bun.Tx, keys []string, at instant) (map[string]bool, error) {
 	there := make(map[string]bool, len(keys))
 	if len(keys) == 0 {
 		return there, nil
 	}
 	var known []string
 	err := tx.NewSelect().Model((*driftRow)(nil)).Column("identity").
-		Where("identity IN (?)", bun.List(keys)).Where("cleared_at IS NULL").Scan(ctx, &known)
+		Where("identity IN (?)", bun.List(keys)).Where("cleared_at IS NULL").
+		Where("accepted_until IS NULL OR accepted_until > ? OR (seconded_at IS NULL AND class IN (?))", at, bun.List(audit.Seconded)).Scan(ctx, &known)
 	for _, k := range known {
 		there[k] = true
 	}
@@ -130,18 +171,32 @@ func see(ctx context.Context, tx bun.Tx, f *audit.Finding, at instant, walk int6
 		Set("walk = CASE WHEN d.walk > excluded.walk THEN d.walk ELSE excluded.walk END").
 		Set("opened_at = CASE WHEN d.cleared_at IS NULL THEN d.opened_at ELSE excluded.opened_at END").
 		Set("cleared_at = NULL")
-	for _, column := range []string{"applied_at", "applied_message", "applied_by", "applied_reason"} {
+	for _, column := range appliedColumns {
 		q.Set("? = CASE WHEN d.cleared_at IS NULL THEN d.? END", bun.Ident(column), bun.Ident(column))
 	}
-	for _, column := range []string{"accepted_at", "accepted_message", "accepted_by", "accepted_reason"} {
-		q.Set("? = CASE WHEN d.cleared_at IS NULL AND d.detail = excluded.detail THEN d.? END", bun.Ident(column), bun.Ident(column))
+	for _, column := range acceptedColumns {
+		q.Set("? = CASE WHEN d.cleared_at IS NULL AND d.detail = excluded.detail AND d.accepted_until > excluded.last_seen THEN d.? END",
+			bun.Ident(column), bun.Ident(column))
 	}
 	if _, err := q.Returning("NULL").Exec(ctx); err != nil {
 		return row, err
 	}
 	var stored driftRow
-	err := tx.NewSelect().Model(&stored).Where("identity = ?", row.Identity).Scan(ctx)
-	return stored, err
+	if err := tx.NewSelect().Model(&stored).Where("identity = ?", row.Identity).Scan(ctx); err != nil {
+		return stored, err
+	}
+	return stored, reseal(ctx, tx, &stored)
+}
+
+// reseal renews the seal of a finding that changed.
+func reseal(ctx context.Context, tx bun.Tx, row *driftRow) error {
+	seal := row.seal()
+	if seal == row.Seal {
+		return nil
+	}
+	row.Seal = seal
+	_, err := tx.NewUpdate().Model(row).Column("seal").WherePK().Exec(ctx)
+	return err
 }
 
 // KeepFindings says that a walk could not judge some objects: it does not clear what is known
@@ -160,24 +215,56 @@ func (d *DB) KeepFindings(ctx context.Context, objects []string, walk int64) err
 
 // MarkApplied records who applied a finding's repair, once. To say it again changes nothing.
 func (d *DB) MarkApplied(ctx context.Context, id ledger.ID, by ledger.By) error {
-	return d.mark(ctx, id, by, "applied")
+	return d.mark(ctx, id, by, func(f *audit.Finding, now time.Time) error {
+		if f.AppliedAt.IsZero() {
+			f.AppliedAt, f.AppliedBy = now, by
+		}
+		return nil
+	})
 }
 
-// MarkAccepted records who said that a finding is as it should be, once.
-func (d *DB) MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By) error {
-	return d.mark(ctx, id, by, "accepted")
+// MarkAccepted records who said that a finding is as it should be: see [audit.Finding.Accept].
+func (d *DB) MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By, until time.Time) error {
+	return d.mark(ctx, id, by, func(f *audit.Finding, now time.Time) error { return f.Accept(by, until, now) })
 }
 
-func (d *DB) mark(ctx context.Context, id ledger.ID, by ledger.By, what string) error {
+// MarkReopened takes back that a finding was accepted. What was said before is kept as messages.
+func (d *DB) MarkReopened(ctx context.Context, id ledger.ID, by ledger.By) error {
+	return d.mark(ctx, id, by, func(f *audit.Finding, _ time.Time) error { return f.Reopen() })
+}
+
+// mark records what a person decided about a finding.
+func (d *DB) mark(ctx context.Context, id ledger.ID, by ledger.By, decide func(*audit.Finding, time.Time) error) error {
 	if err := checkTexts("principal", by.Principal, "reason", by.Reason); err != nil {
 		return err
 	}
-	_, err := d.write.NewUpdate().Model((*driftRow)(nil)).
-		Set("? = ?", bun.Ident(what+"_at"), d.now()).Set("? = ?", bun.Ident(what+"_message"), by.Message).
-		Set("? = ?", bun.Ident(what+"_by"), by.Principal).Set("? = ?", bun.Ident(what+"_reason"), by.Reason).
-		Where("id = ?", id).Where("? IS NULL", bun.Ident(what+"_at")).Exec(ctx)
+	err := d.change(ctx, func(tx bun.Tx) error {
+		at, err := d.clock(ctx, tx.Tx)
+		if err != nil {
+			return err
+		}
+		var row driftRow
+		q := tx.NewSelect().Model(&row).Where("id = ?", id)
+		if d.Dialect() == "postgres" { // SQLite has one writer at a time
+			q = q.For("UPDATE")
+		}
+		if err := q.Scan(ctx); err != nil {
+			if errors.Is(err, sql.ErrNoRows) {
+				err = audit.ErrNotFound
+			}
+			return err
+		}
+		f := row.finding()
+		if err := decide(&f, at); err != nil {
+			return err
+		}
+		row.decided(&f)
+		row.Seal = row.seal()
+		_, err = tx.NewUpdate().Model(&row).Column(decisionColumns...).WherePK().Exec(ctx)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("mark finding %s as %s: %w", id, what, err)
+		return fmt.Errorf("mark finding %s: %w", id, err)
 	}
 	return nil
 }
@@ -206,10 +293,10 @@ func (d *DB) Findings(ctx context.Context, f audit.Filter) ([]audit.Finding, err
 		q.Where("class = ?", f.Class)
 	}
 	if f.Open {
-		q.Where("cleared_at IS NULL AND accepted_at IS NULL")
+		q.Where("cleared_at IS NULL").Where(isOpen, d.now(), bun.List(audit.Seconded))
 	}
 	if f.Accepted {
-		q.Where("cleared_at IS NULL AND accepted_at IS NOT NULL")
+		q.Where("cleared_at IS NULL").Where(isAccepted, d.now(), bun.List(audit.Seconded))
 	}
 	if f.Cleared {
 		q.Where("cleared_at IS NOT NULL")
@@ -231,7 +318,7 @@ func (d *DB) Findings(ctx context.Context, f audit.Filter) ([]audit.Finding, err
 func (d *DB) DriftCounts(ctx context.Context) ([]audit.Count, error) {
 	var counts []audit.Count
 	err := d.read.NewRaw(`SELECT class, currency, count(*) AS number, CAST(sum(amount) AS bigint) AS amount FROM drift
-		WHERE cleared_at IS NULL AND accepted_at IS NULL GROUP BY class, currency ORDER BY class, currency`).Scan(ctx, &counts)
+		WHERE cleared_at IS NULL AND (`+isOpen+`) GROUP BY class, currency ORDER BY class, currency`, d.now(), bun.List(audit.Seconded)).Scan(ctx, &counts)
 	if err != nil {
 		return nil, fmt.Errorf("count findings: %w", err)
 	}

@@ -71,6 +71,9 @@ func holdsOfAll(ctx context.Context, tx bun.Tx, ids []ledger.ID) (map[ledger.ID]
 // have written, and that has no such row, is an error.
 func attach(history []ledger.History, holds []ledger.Hold) error {
 	for _, h := range holds {
+		if h.Ended == 0 && !h.EndedAt.IsZero() {
+			return fmt.Errorf("hold %s stands, and ended at %s; expected no end", h.ID, h.EndedAt.Format(instantForm))
+		}
 		for _, version := range []int64{h.Begun, h.Ended} {
 			switch {
 			case version == 0: // it stands, or is older than the table of holds

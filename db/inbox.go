@@ -23,6 +23,11 @@ type newEventRow struct {
 	Created    instant `bun:"created"`
 	Payload    []byte  `bun:"payload"`
 	ClaimedAt  instant `bun:"claimed_at"`
+	Seal       string  `bun:"seal,nullzero"` // of all but the payload, which is dropped in time
+}
+
+func (r *newEventRow) seal() string {
+	return rowSeal("events", r.ID, r.Type, r.Account, r.Livemode, r.APIVersion, r.Object, r.Created, r.ClaimedAt)
 }
 
 // StoreEvents claims events, many in one commit, and tells which of them are new. A duplicate
@@ -42,6 +47,7 @@ func (d *DB) StoreEvents(ctx context.Context, events []ledger.StripeEvent) (fres
 			for i, e := range events {
 				rows[i] = newEventRow{ID: e.ID, Type: e.Type, Account: e.Account, Livemode: e.Livemode, APIVersion: e.APIVersion,
 					Object: e.Object, Created: toInstant(e.Created), Payload: e.Payload, ClaimedAt: toInstant(at)}
+				rows[i].Seal = rows[i].seal()
 				if e.Payload == nil || !ledger.SubjectOf(e.Type).NeedsPayload() {
 					rows[i].Payload = []byte{}
 				}

@@ -167,6 +167,19 @@ func (d *DB) addReversals(ctx context.Context, tx bun.Tx, index map[ledger.ID]*l
 	return nil
 }
 
+// addReversalsTo is addReversals for rows to be audited.
+func (d *DB) addReversalsTo(ctx context.Context, tx bun.Tx, rows map[ledger.ID]*ledger.AuditRow, of []ledger.ID) error {
+	index := make(map[ledger.ID]*ledger.Record, len(of))
+	for _, id := range of {
+		index[id] = &ledger.Record{}
+	}
+	err := d.addReversals(ctx, tx, index, of)
+	for _, id := range of {
+		rows[id].Transfer.Reversals = index[id].Transfer.Reversals
+	}
+	return err
+}
+
 // addDigests folds the history of each operation that is being driven. What was never sent
 // has no setback to tell of.
 func (d *DB) addDigests(ctx context.Context, tx bun.Tx, records []ledger.Record, index map[ledger.ID]*ledger.Record) error {

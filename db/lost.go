@@ -28,7 +28,7 @@ func (d *DB) Lost(ctx context.Context, created time.Time, skew time.Duration, re
 	if err := d.prepareCommit(ctx); err != nil {
 		return false, false, fmt.Errorf("note lost commits: %w", err)
 	}
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.sealing(ctx, func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
 			return err
 		}
@@ -57,7 +57,10 @@ func (d *DB) Lost(ctx context.Context, created time.Time, skew time.Duration, re
 			return err
 		}
 		stored = len(won) > 0 && won[0]
-		return d.record(ctx, tx, changes, won)
+		if err := d.record(ctx, tx, at, changes, won); err != nil {
+			return err
+		}
+		return d.renew(ctx, tx, "meta")
 	})
 	if errors.Is(err, errRegressed) {
 		err = d.regressed(ctx)
@@ -129,7 +132,7 @@ func (d *DB) regressed(ctx context.Context) error {
 		return d.left(ctx, l)
 	}
 	known, began := d.epoch.Load(), false
-	err := d.change(ctx, func(tx bun.Tx) error {
+	err := d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if err := d.lockEpoch(ctx, tx); err != nil {
 			return err
 		}

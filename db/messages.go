@@ -28,6 +28,8 @@ type messageRow struct {
 	Override   string             `bun:"override,nullzero"`
 	Before     ledger.State       `bun:"before"`
 	Reference  string             `bun:"reference"`
+	At         instant            `bun:"at"`
+	Seal       string             `bun:"seal,nullzero"` // of all of these
 
 	ActedBefore ledger.State `bun:"acted_before,nullzero"`
 	ActedAfter  ledger.State `bun:"acted_after,nullzero"`
@@ -35,6 +37,16 @@ type messageRow struct {
 	DoneAt      instant      `bun:"done_at"`
 
 	RefusalClass ledger.RefusalClass `bun:"refusal_class,nullzero"`
+	ReceiptSeal  string              `bun:"receipt_seal,nullzero"` // of the receipt
+}
+
+func (r *messageRow) seal() string {
+	return rowSeal("messages", r.ID, r.TransferID, r.Type, r.Principal, r.Reason, r.Amount, r.Until, r.Outcome, r.StripeID,
+		r.Reversal, r.Override, r.Before, r.Reference, r.At)
+}
+
+func (r *messageRow) receiptSeal() string {
+	return rowSeal("messages: receipt", r.ID, r.ActedBefore, r.ActedAfter, r.Refusal, r.RefusalClass, r.DoneAt)
 }
 
 // StoreMessage records an injected message, and the state it was sent in view of, before it
@@ -45,16 +57,25 @@ func (d *DB) StoreMessage(ctx context.Context, m ledger.Message, before ledger.S
 	if err != nil {
 		return false, err
 	}
-	res, err := d.write.NewInsert().Model(&messageRow{
+	at, err := d.clock(ctx, d.write.DB)
+	if err != nil {
+		return false, fmt.Errorf("store message %s: %w", m.ID, err)
+	}
+	row := messageRow{
 		ID: m.ID, TransferID: m.Transfer, Type: m.Type, Principal: m.By.Principal, Reason: m.By.Reason,
 		Amount: m.Amount, Until: toInstant(m.Until), Outcome: m.Outcome, StripeID: m.StripeID, Before: before,
-		Reversal: m.Reversal, Override: m.Override, Reference: m.Reference,
-	}).Value("at", "?", d.now()).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+		Reversal: m.Reversal, Override: m.Override, Reference: m.Reference, At: toInstant(at),
+	}
+	row.Seal = row.seal()
+	res, err := d.write.NewInsert().Model(&row).On("CONFLICT (id) DO NOTHING").Exec(ctx)
 	if err != nil {
 		return false, fmt.Errorf("store message %s: %w", m.ID, err)
 	}
 	return one(res)
 }
+
+// receiptColumns lists the columns of a message that its receipt writes.
+var receiptColumns = []string{"acted_before", "acted_after", "refusal", "refusal_class", "done_at", "receipt_seal"}
 
 // StoreReceipt records what became of a message, once: a second receipt changes nothing. A refusal that may pass is
 // recorded, and leaves the message without its receipt.
@@ -63,11 +84,15 @@ func (d *DB) StoreReceipt(ctx context.Context, r ledger.Receipt) error {
 		return err
 	}
 	row := messageRow{ID: r.Message, ActedBefore: r.Before, ActedAfter: r.After, Refusal: r.Refusal, RefusalClass: r.Class}
-	q := d.write.NewUpdate().Model(&row).Column("acted_before", "acted_after", "refusal", "refusal_class")
 	if !r.Passing() {
-		q = q.Set("done_at = ?", d.now())
+		at, err := d.clock(ctx, d.write.DB)
+		if err != nil {
+			return fmt.Errorf("store the receipt of message %s: %w", r.Message, err)
+		}
+		row.DoneAt = toInstant(at)
 	}
-	res, err := q.WherePK().Where("done_at IS NULL").Exec(ctx)
+	row.ReceiptSeal = row.receiptSeal()
+	res, err := d.write.NewUpdate().Model(&row).Column(receiptColumns...).WherePK().Where("done_at IS NULL").Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store the receipt of message %s: %w", r.Message, err)
 	}
@@ -136,8 +161,9 @@ func (d *DB) acted(ctx context.Context, tx bun.Tx, c *ledger.Change) error {
 	if id == (ledger.ID{}) {
 		return nil
 	}
-	_, err := tx.NewUpdate().Model(&messageRow{ID: id, ActedBefore: c.Was, ActedAfter: c.After.State, DoneAt: toInstant(c.History.At)}).
-		Column("acted_before", "acted_after", "refusal", "refusal_class", "done_at").WherePK().Exec(ctx)
+	row := messageRow{ID: id, ActedBefore: c.Was, ActedAfter: c.After.State, DoneAt: toInstant(c.History.At)}
+	row.ReceiptSeal = row.receiptSeal()
+	_, err := tx.NewUpdate().Model(&row).Column(receiptColumns...).WherePK().Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store the receipt of message %s: %w", id, err)
 	}

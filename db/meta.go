@@ -21,6 +21,7 @@ const (
 	metaIdentity = "identity"    // of the copy of the data that the epoch belongs to
 	metaAccount  = "account"     // at Stripe
 	metaMode     = "mode"        // of that account: see ledger.Mode
+	metaUnsealed = "unsealed"    // there is what is older than the seals: see sealOld
 	metaNames    = "names"       // the account that operations' names derive from; decided once
 )
 
@@ -40,7 +41,7 @@ type metaRow struct {
 // [ledger.ErrNewEpoch], and so is all the rest, by [ErrMoved], once a new connection finds
 // another copy of the data.
 func (d *DB) Epoch(ctx context.Context) (epoch int, since time.Time, raised bool, err error) {
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
 			return err
 		}
@@ -126,7 +127,7 @@ func (d *DB) recognize(ctx context.Context, tx bun.Tx) (other bool, err error) {
 
 // RaiseEpoch begins a new epoch, as must be done after an SQLite file was restored from a copy.
 func (d *DB) RaiseEpoch(ctx context.Context) (epoch int, err error) {
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if err := settle(ctx, tx, metaEpoch, "1"); err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func readEpoch(ctx context.Context, tx bun.Tx) (epoch int, since time.Time, err 
 // is known when it is asked for the first time, else none, for ever. A ledger that learns its
 // account later goes on as it began: the same order must have the same name.
 func (d *DB) NamesFrom(ctx context.Context) (account string, err error) {
-	err = d.change(ctx, func(tx bun.Tx) error {
+	err = d.changing(ctx, "meta", func(tx bun.Tx) error {
 		if account, err = readMeta(ctx, tx, metaAccount); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (d *DB) Migrate(ctx context.Context) ([]string, error) {
 	// A daemon that starts over a database that is up to date takes no lock and writes nothing.
 	switch err := d.Check(ctx); {
 	case err == nil:
-		return nil, nil
+		return nil, d.sealOld(ctx)
 	case errors.Is(err, ErrNewer):
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
@@ -98,7 +98,7 @@ func (d *DB) Migrate(ctx context.Context) ([]string, error) {
 			names = append(names, s.name)
 		}
 	}
-	return names, nil
+	return names, d.sealOld(ctx)
 }
 
 // apply applies one migration, unless it was applied.
@@ -121,6 +121,10 @@ func (d *DB) apply(ctx context.Context, list []script, s script) (applied bool, 
 		if slices.ContainsFunc(have, func(m migrationRow) bool { return m.Name == s.name }) {
 			return nil
 		}
+		unfit, err := d.unfit(ctx, tx)
+		if err != nil {
+			return err
+		}
 		crash.Point("migrate.begun")
 		if _, err := tx.Tx.ExecContext(ctx, s.sql); err != nil { // past bun, which would look for its own marks
 			return err
@@ -133,7 +137,10 @@ func (d *DB) apply(ctx context.Context, list []script, s script) (applied bool, 
 		applied = true
 		_, err = tx.NewInsert().Model(&migrationRow{Name: s.name, AppliedAt: toInstant(at)}).Exec(ctx)
 		crash.Point("migrate.noted")
-		return err
+		if err != nil {
+			return err
+		}
+		return d.renewAll(ctx, tx, unfit)
 	})
 	return applied && err == nil, err
 }

@@ -54,6 +54,7 @@ type DB struct {
 	log    *slog.Logger
 	epoch  atomic.Int64 // that this process goes by; 0: it did not ask
 	newest atomic.Pointer[witness]
+	seals  sealer
 }
 
 // engine is where the two databases differ.
@@ -81,6 +82,8 @@ type engine interface {
 
 	// lockMigrations lets one transaction at a time migrate.
 	lockMigrations(context.Context, bun.Tx) error
+	// free lets one transaction change what triggers keep.
+	free(ctx context.Context, tx bun.Tx, tables ...string) (on []string, err error)
 	// hasTable reports a table of the given name.
 	hasTable(ctx context.Context, q bun.IDB, name string) (bool, error)
 	// identity names this copy of the data; it changes when commits may have been lost. It is

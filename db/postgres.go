@@ -102,7 +102,7 @@ func openPostgres(ctx context.Context, address string, opts Options) (*DB, error
 		p.log.Warn("PostgreSQL runs with fsync=off: a power failure destroys the ledger")
 	}
 	b := bun.NewDB(pool, pgdialect.New())
-	return &DB{engine: p, groups: makeGroups(p, b), write: b, read: b, log: opts.Log}, nil
+	return &DB{engine: p, groups: makeGroups(p, b), write: b, read: b, log: opts.Log, seals: newSealer()}, nil
 }
 
 // dead looks whether a connection that was idle still has anybody at its other end, before a

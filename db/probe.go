@@ -26,7 +26,7 @@ func (d *DB) probe(ctx context.Context) (at time.Time, err error) {
 			rows  any
 		}{
 			{&g.createTransfers, []transferRow{}}, {&g.changeTransfers, []transferRow{}}, {&g.putReversals, []reversalRow{}},
-			{&g.addHistory, []historyRow{}}, {&g.addPostings, []postingRow{}},
+			{&g.addHistory, []historyRow{}}, {&g.addPostings, []postingRow{}}, {&g.addSeals, []sealRow{}},
 		} {
 			if _, err := d.engine.run(ctx, tx.Tx, x.group, reflect.ValueOf(x.rows)); err != nil {
 				return fmt.Errorf("write no row of %s: %w", x.group.table, err)

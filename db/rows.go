@@ -202,6 +202,7 @@ type historyRow struct {
 	Reason     string       `bun:"reason,nullzero"`
 	Detail     string       `bun:"detail,nullzero"`
 	Chain      string       `bun:"chain,nullzero"`
+	Content    []byte       `bun:"content"`
 }
 
 func toHistoryRow(h *ledger.History) historyRow {
@@ -210,6 +211,7 @@ func toHistoryRow(h *ledger.History) historyRow {
 		Event: h.Event, FromState: h.From, ToState: h.To, Status: h.Status,
 		Epoch: int64(h.Epoch), Generation: int64(h.Generation), OpenSends: int64(h.OpenSends),
 		MessageID: h.By.Message, Principal: h.By.Principal, Reason: h.By.Reason, Detail: h.Detail, Chain: h.Chain,
+		Content: h.Content,
 	}
 	if a := h.Answer; a != (ledger.Answer{}) {
 		r.Answer = answerRow{
@@ -228,10 +230,14 @@ func (r *historyRow) history() (ledger.History, error) {
 		Event: r.Event, From: r.FromState, To: r.ToState, Status: r.Status,
 		Epoch: int(r.Epoch), Generation: int(r.Generation), OpenSends: int(r.OpenSends),
 		By:     ledger.By{Message: r.MessageID, Principal: r.Principal, Reason: r.Reason},
-		Detail: r.Detail, Chain: r.Chain,
+		Detail: r.Detail, Chain: r.Chain, Content: r.Content,
 	}
-	if r.Kind == ledger.MakeReversal.String() {
+	switch r.Kind {
+	case ledger.CreateTransfer.String():
+	case ledger.MakeReversal.String():
 		h.Kind = ledger.MakeReversal
+	default:
+		return h, fmt.Errorf("read version %d of transfer %s: its kind is %q; expected %s or %s", r.Version, r.TransferID, r.Kind, ledger.CreateTransfer, ledger.MakeReversal)
 	}
 	if r.Answer == (answerRow{}) {
 		return h, nil

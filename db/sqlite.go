@@ -84,7 +84,7 @@ func openSQLite(ctx context.Context, rest string, opts Options) (*DB, error) {
 	}
 	l := &lite{clockNow: opts.Now, writer: writer, path: path, prepared: map[string]*sql.Stmt{}}
 	w := bun.NewDB(writer, sqlitedialect.New())
-	d := &DB{engine: l, groups: makeGroups(l, w), write: w, read: w, log: opts.Log}
+	d := &DB{engine: l, groups: makeGroups(l, w), write: w, read: w, log: opts.Log, seals: newSealer()}
 	if path == memory {
 		return d, nil
 	}

@@ -57,7 +57,7 @@ func (d *DB) addToken(ctx context.Context, t Token, first bool) error {
 	if err := checkTexts("name", t.Name, "prefix", t.Prefix, "role", t.Role); err != nil {
 		return err
 	}
-	err := d.change(ctx, func(tx bun.Tx) error {
+	err := d.changing(ctx, "tokens", func(tx bun.Tx) error {
 		if err := d.lockMigrations(ctx, tx); err != nil { // two who add at once must see each other
 			return err
 		}
@@ -89,15 +89,18 @@ func (d *DB) RevokeTokens(ctx context.Context, name, prefix string) (int64, erro
 	if err := checkTexts("name", name, "prefix", prefix); err != nil {
 		return 0, err
 	}
-	q := d.write.NewUpdate().Model((*tokenRow)(nil)).Set("revoked_at = ?", d.now()).Where("name = ?", name).Where("revoked_at IS NULL")
-	if prefix != "" {
-		q = q.Where("prefix = ?", prefix)
-	}
-	res, err := q.Exec(ctx)
 	var n int64
-	if err == nil {
-		n, err = res.RowsAffected()
-	}
+	err := d.changing(ctx, "tokens", func(tx bun.Tx) error {
+		q := tx.NewUpdate().Model((*tokenRow)(nil)).Set("revoked_at = ?", d.now()).Where("name = ?", name).Where("revoked_at IS NULL")
+		if prefix != "" {
+			q = q.Where("prefix = ?", prefix)
+		}
+		res, err := q.Exec(ctx)
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		return err
+	})
 	if err == nil && n == 0 {
 		known := d.read.NewSelect().Model((*tokenRow)(nil)).Where("name = ?", name)
 		if prefix != "" {

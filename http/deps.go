@@ -30,8 +30,9 @@ type Engine interface {
 	Reconciler(ctx context.Context) (audit.Status, error)
 	// Reconcile has a walk begun, now or after the one that goes on. The same message asks once.
 	Reconcile(ctx context.Context, by ledger.By) (audit.Status, error)
-	// Mend does what a person decided about a finding. A message acts once.
-	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, by ledger.By) (audit.Finding, error)
+	// Mend does what a person decided about a finding; until is when an accepted one is open again. A
+	// message acts once.
+	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, until time.Time, by ledger.By) (audit.Finding, error)
 }
 
 // Store is the ledger's database, for reading.

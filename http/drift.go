@@ -35,6 +35,10 @@ type findingView struct {
 	AppliedBy  *byView          `json:"applied_by"`
 	AcceptedAt *time.Time       `json:"accepted_at"`
 	AcceptedBy *byView          `json:"accepted_by"`
+	Until      *time.Time       `json:"accepted_until"` // it is open again then
+	SecondedAt *time.Time       `json:"seconded_at"`
+	SecondedBy *byView          `json:"seconded_by"`
+	Seconded   bool             `json:"needs_second"` // a second person must accept it too
 }
 
 // proposalView is a message to POST /v1/transfers/{id}/messages, but for its reason.
@@ -45,17 +49,18 @@ type proposalView struct {
 	StripeID *string            `json:"stripe_id"`
 }
 
-func viewFinding(f *audit.Finding) findingView {
+func viewFinding(f *audit.Finding, now time.Time) findingView {
 	v := findingView{
 		ID: f.ID, Object: "finding", Class: f.Class, Status: "open", Transfer: orNull(f.Transfer), StripeID: orNull(f.StripeID), StripeFor: f.Object,
 		Amount: f.Amount, Currency: orNull(f.Currency), Detail: f.Detail, Advice: f.Class.Advice(),
 		FirstSeen: momentOrNull(f.FirstSeen), LastSeen: momentOrNull(f.LastSeen), OpenedAt: momentOrNull(f.OpenedAt), ClearedAt: momentOrNull(f.ClearedAt),
 		AppliedAt: momentOrNull(f.AppliedAt), AcceptedAt: momentOrNull(f.AcceptedAt),
+		Until: momentOrNull(f.AcceptedUntil), SecondedAt: momentOrNull(f.SecondedAt), Seconded: f.AboutMoney(),
 	}
 	switch {
 	case !f.ClearedAt.IsZero():
 		v.Status = "cleared"
-	case !f.AcceptedAt.IsZero():
+	case f.Accepted(now):
 		v.Status = "accepted"
 	}
 	if m, proposed := f.Message(); proposed {
@@ -66,6 +71,9 @@ func viewFinding(f *audit.Finding) findingView {
 	}
 	if !f.AcceptedAt.IsZero() {
 		v.AcceptedBy = &byView{f.AcceptedBy.Principal, orNull(f.AcceptedBy.Reason), orNull(f.AcceptedBy.Message)}
+	}
+	if !f.SecondedAt.IsZero() {
+		v.SecondedBy = &byView{f.SecondedBy.Principal, orNull(f.SecondedBy.Reason), orNull(f.SecondedBy.Message)}
 	}
 	return v
 }
@@ -154,7 +162,7 @@ func (s *Server) listDrift(c *call) (reply, error) {
 		p.Next = &next
 	}
 	for i := range list {
-		p.Data = append(p.Data, viewFinding(&list[i]))
+		p.Data = append(p.Data, viewFinding(&list[i], s.now()))
 	}
 	for i, n := range counts {
 		p.Summary.Open[i] = countView{n.Class, orNull(n.Currency), n.Number, n.Amount}
@@ -223,24 +231,25 @@ func (s *Server) getDrift(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("read finding %s: %w", id, err)
 	}
-	return reply{status: 200, body: mustJSON(viewFinding(&f)), rows: 1}, nil
+	return reply{status: 200, body: mustJSON(viewFinding(&f, s.now())), rows: 1}, nil
 }
 
-// mendDrift does what a person decided about a finding: {"type": "apply"|"accept", "reason": …}.
+// mendDrift does what a person decided about a finding: {"type": "apply"|"accept"|"reopen", "reason": …}, and "until"
+// with accept.
 func (s *Server) mendDrift(c *call) (reply, error) {
 	id, err := pathID(c, "finding")
 	if err != nil {
 		return reply{}, err
 	}
-	how, by, err := s.word(c, words(audit.Mendings))
+	how, until, by, err := s.word(c, words(audit.Mendings), string(audit.Accept))
 	if err != nil {
 		return reply{}, err
 	}
-	f, err := s.engine.Mend(c.within, id, audit.Mending(how), by)
+	f, err := s.engine.Mend(c.within, id, audit.Mending(how), until, by)
 	if err != nil {
 		return reply{}, fmt.Errorf("%s finding %s: %w", how, id, err)
 	}
-	return reply{status: 202, body: mustJSON(viewFinding(&f)), rows: 1}, nil
+	return reply{status: 202, body: mustJSON(viewFinding(&f, s.now())), rows: 1}, nil
 }
 
 // getReconciler answers what the reconciler is doing.
@@ -257,7 +266,7 @@ func (s *Server) getReconciler(c *call) (reply, error) {
 
 // tellReconciler has a walk begun: {"type": "run", "reason": …}.
 func (s *Server) tellReconciler(c *call) (reply, error) {
-	_, by, err := s.word(c, "run")
+	_, _, by, err := s.word(c, "run", "")
 	if err != nil {
 		return reply{}, err
 	}
@@ -268,27 +277,37 @@ func (s *Server) tellReconciler(c *call) (reply, error) {
 	return reply{status: 202, body: mustJSON(viewStatus(&status))}, nil
 }
 
-// word reads a message that has a type, one of those listed, and a reason.
-func (s *Server) word(c *call, types string) (kind string, by ledger.By, err error) {
+// word reads a message that has a type, one of those listed, and a reason; and an end, if it is of the type that ends.
+func (s *Server) word(c *call, types, ends string) (kind string, until time.Time, by ledger.By, err error) {
 	text, err := checkJSON(c.ctx.PostBody(), requestDepth)
 	if err != nil {
-		return "", by, err
+		return "", until, by, err
 	}
-	f, err := readForm(text, []string{"type", "reason"})
+	names := []string{"type", "reason"}
+	if ends != "" {
+		names = append(names, "until")
+	}
+	f, err := readForm(text, names)
 	if err != nil {
-		return "", by, err
+		return "", until, by, err
+	}
+	if ends != "" {
+		until = f.moment("until")
 	}
 	kind, by = f.text("type"), ledger.By{Principal: c.principal.Name, Reason: f.text("reason")}
 	wrong := ledger.FieldErrors{}
 	if !slices.Contains(strings.Split(types, ", "), kind) {
 		wrong = append(wrong, ledger.FieldError{Field: "type", Detail: "must be one of " + types})
 	}
+	if !until.IsZero() && kind != ends {
+		wrong = append(wrong, ledger.FieldError{Field: "until", Detail: "goes with " + ends + " only"})
+	}
 	if err := ledger.CheckReason(by.Reason); err != nil {
 		wrong = append(wrong, ledger.FieldError{Field: "reason", Detail: err.Error()})
 	}
 	if err := f.check(wrong); err != nil {
-		return "", by, err
+		return "", until, by, err
 	}
 	by.Message, err = c.messageID()
-	return kind, by, err
+	return kind, until, by, err
 }

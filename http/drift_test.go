@@ -51,7 +51,7 @@ func (w *world) Reconcile(_ context.Context, by ledger.By) (audit.Status, error)
 	return w.status(), nil
 }
 
-func (w *world) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by ledger.By) (audit.Finding, error) {
+func (w *world) Mend(ctx context.Context, id ledger.ID, how audit.Mending, until time.Time, by ledger.By) (audit.Finding, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.findings {
@@ -59,8 +59,14 @@ func (w *world) Mend(ctx context.Context, id ledger.ID, how audit.Mending, by le
 		switch {
 		case w.broken != nil || f.ID != id:
 			continue
-		case how == audit.Accept && f.AcceptedAt.IsZero():
-			f.AcceptedAt, f.AcceptedBy = w.clock, by
+		case how == audit.Accept:
+			if err := f.Accept(by, until, w.clock); err != nil {
+				return *f, err
+			}
+		case how == audit.Reopen:
+			if err := f.Reopen(); err != nil {
+				return *f, err
+			}
 		case how == audit.Apply && !f.AppliedAt.IsZero() && f.AppliedBy.Message != by.Message:
 			return *f, fmt.Errorf("%w: it was applied", ledger.ErrIllegalMove)
 		case how == audit.Apply:
@@ -94,7 +100,7 @@ func (w *world) Findings(_ context.Context, f audit.Filter) (list []audit.Findin
 	for _, x := range w.findings {
 		there := x.ClearedAt.IsZero()
 		switch {
-		case f.Class != "" && x.Class != f.Class, f.Open && !x.Open(), f.Cleared && there, f.Accepted && (!there || x.AcceptedAt.IsZero()),
+		case f.Class != "" && x.Class != f.Class, f.Open && !x.Open(w.clock), f.Cleared && there, f.Accepted && (!there || !x.Accepted(w.clock)),
 			f.Before != uuid.Nil && x.ID.String() >= f.Before.String(), len(list) == f.Limit:
 			continue
 		}
@@ -116,7 +122,7 @@ func TestAFindingIsShownWhole(t *testing.T) {
 		`"stripe_id":"trr_1","stripe_transfer":"tr_1","amount":300,"currency":"eur","detail":"300 was reversed by others",` +
 		`"advice":` + string(mustJSON(audit.ReversedOutside.Advice())) + `,"proposal":{"transfer":"0198a3c0-0000-7000-8000-000000000001","type":"adopt","outcome":null,"stripe_id":"tr_1"},` +
 		`"first_seen":"2026-01-31T11:00:00Z","last_seen":"2026-01-31T11:00:00Z","opened_at":"2026-01-31T11:00:00Z","cleared_at":null,` +
-		`"applied_at":null,"applied_by":null,"accepted_at":null,"accepted_by":null}`
+		`"applied_at":null,"applied_by":null,"accepted_at":null,"accepted_by":null,"accepted_until":null,"seconded_at":null,"seconded_by":null,"needs_second":true}`
 	if a.status != 200 || string(a.body) != want {
 		t.Errorf("%d %s\nwant %s", a.status, a.body, want)
 	}
@@ -142,7 +148,8 @@ func TestDriftIsListedWithItsSummary(t *testing.T) {
 				f.ClearedAt = w.clock
 			}
 			if i == 4 {
-				f.AcceptedAt, f.AcceptedBy = w.clock, ledger.By{Principal: "ann"}
+				f.AcceptedAt, f.AcceptedBy, f.AcceptedUntil = w.clock, ledger.By{Principal: "ann"}, w.clock.Add(time.Hour)
+				f.SecondedAt, f.SecondedBy = w.clock, ledger.By{Principal: "bob"}
 			}
 			w.findings = append(w.findings, f)
 		}
@@ -195,16 +202,32 @@ func TestAProposalIsAppliedOnce(t *testing.T) {
 		}
 	}
 	s.post(path, `{"type":"apply","reason":"again"}`).wants(t, illegalMove)
-	if a := s.post(path, `{"type":"accept","reason":"it is right"}`); a.status != 202 || a.json(t)["status"] != "accepted" {
+	// It is about money: one person's word leaves it open, and only another's accepts it.
+	if a := s.post(path, `{"type":"accept","reason":"it is right"}`); a.status != 202 || a.json(t)["status"] != "open" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
+	s.post(path, `{"type":"accept","reason":"it is right"}`).wants(t, illegalMove)
+	s.set(func(w *world) {
+		f := &w.findings[0]
+		f.AcceptedBy.Principal = "ann"
+	})
+	if a := s.post(path, `{"type":"accept","reason":"I looked too","until":"2026-02-28T00:00:00Z"}`); a.status != 202 || a.json(t)["status"] != "accepted" ||
+		a.json(t)["accepted_until"] != "2026-02-28T00:00:00Z" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.post(path, `{"type":"reopen","reason":"it was not"}`); a.status != 202 || a.json(t)["status"] != "open" || a.json(t)["accepted_by"] != nil {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	s.post(path, `{"type":"reopen","reason":"it was not"}`).wants(t, illegalMove)
+	s.post(path, `{"type":"accept","reason":"for ever","until":"2036-01-01T00:00:00Z"}`).wants(t, invalidRequest, "until")
 	for body, fields := range map[string][]string{
-		`{}`:                                      {"reason", "type"},
-		`{"type":"retry","reason":"x"}`:           {"type"},
-		`{"type":7,"reason":"x"}`:                 {"type"},
-		`{"type":"apply"}`:                        {"reason"},
-		`{"type":"apply","reason":"a\u0000"}`:     {"reason"},
-		`{"type":"apply","reason":"x","by":"me"}`: {"by"},
+		`{}`:                            {"reason", "type"},
+		`{"type":"retry","reason":"x"}`: {"type"},
+		`{"type":7,"reason":"x"}`:       {"type"},
+		`{"type":"apply"}`:              {"reason"},
+		`{"type":"apply","reason":"x","until":"2026-02-28T00:00:00Z"}`:                {"until"},
+		`{"type":"apply","reason":"a\u0000"}`:                                         {"reason"},
+		`{"type":"apply","reason":"x","by":"me"}`:                                     {"by"},
 		`{"type":"apply","reason":"` + strings.Repeat("x", ledger.ReasonMax+1) + `"}`: {"reason"},
 	} {
 		s.post(path, body).wants(t, invalidRequest, fields...)

@@ -1,9 +1,6 @@
 package ledger
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 )
 
@@ -15,19 +12,8 @@ import (
 
 // link returns the hash of a row that follows the one with the hash prev, empty for none.
 func (h *History) link(prev string, postings []Posting) string {
-	text := make([]byte, 0, 640) // most rows fit
-	str := func(s string) {
-		text = binary.AppendUvarint(text, uint64(len(s)))
-		text = append(text, s...)
-	}
-	num := func(n int64) { text = binary.AppendVarint(text, n) }
-	flag := func(b bool) {
-		if b {
-			num(1)
-		} else {
-			num(0)
-		}
-	}
+	text := make(pen, 0, 640) // most rows fit
+	str, num, flag := text.str, text.num, text.flag
 	str(prev)
 	text = append(text, h.Transfer[:]...)
 	num(h.Version)
@@ -85,30 +71,74 @@ func (h *History) link(prev string, postings []Posting) string {
 			num(d.EndedAt.UnixMicro())
 		}
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	if h.Content != nil { // all but the newest of the rows that are older than the content
+		str("content")
+		str(string(h.Content))
+	}
+	return hash(text)
 }
 
-// CheckChain reports the first row at which a transfer's history does not hang together, or
-// nil. The rows come by version, with the postings of each. Rows of a time before there was a
-// chain, at its beginning, have no hash.
+// CheckChain reports the first row at which a transfer's history does not hang together, or leads to
+// other rows than those that are there, or nil. The rows come by version, with the postings of each.
 func (t *Transfer) CheckChain(rows []History, postings map[int64][]Posting) error {
 	prev := ""
 	for i := range rows {
 		h := &rows[i]
-		switch {
-		case h.Chain == "" && prev == "":
-			continue
-		case h.Version != int64(i)+1:
+		if h.Version != int64(i)+1 {
 			return fmt.Errorf("row %d of its history is version %d", i+1, h.Version)
-		case h.Chain != h.link(prev+t.ordered(h), postings[h.Version]) && h.Chain != h.link(prev, postings[h.Version]):
+		}
+		if is := h.link(prev+t.ordered(h), postings[h.Version]); h.Chain != is {
+			return fmt.Errorf("version %d of its history, or a posting or hold of it, is not as it was written: found the hash %s, expected %s",
+				h.Version, short(is), short(h.Chain))
+		}
+		prev = h.Chain
+	}
+	if prev != t.Chain {
+		return fmt.Errorf("its history does not end with the row that it was written with last: found the hash %s, expected %s", short(prev), short(t.Chain))
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("it has no history")
+	}
+	return t.checkContent(&rows[len(rows)-1])
+}
+
+// short is the beginning of a hash, for people.
+func short(hash string) string {
+	if hash == "" {
+		return "none"
+	}
+	return hash[:min(len(hash), 16)]
+}
+
+// Rechain gives a history that is older than the chain, or than a part of what it covers, its hashes.
+// What has a hash already must be as that says: where it is not, nothing is changed, and the audit
+// goes on to tell of it.
+func (t *Transfer) Rechain(rows []History, postings map[int64][]Posting) error {
+	prev := ""
+	for i := range rows {
+		h := &rows[i]
+		if h.Chain == "" && prev == "" {
+			continue
+		}
+		if h.Chain != h.link(prev+t.ordered(h), postings[h.Version]) && h.Chain != h.link(prev, postings[h.Version]) {
 			// The second is of a time when the order was not in the chain.
-			return fmt.Errorf("version %d of its history, or a posting of it, is not as it was written", h.Version)
+			return fmt.Errorf("version %d of its history is not as it was written", h.Version)
 		}
 		prev = h.Chain
 	}
 	if prev != t.Chain {
 		return fmt.Errorf("its history does not end with the row that it was written with last")
 	}
+	prev = ""
+	for i := range rows {
+		h := &rows[i]
+		h.Content = nil
+		if i == len(rows)-1 {
+			h.Content = t.content()
+		}
+		h.Chain = h.link(prev+t.ordered(h), postings[h.Version])
+		prev = h.Chain
+	}
+	t.Chain = prev
 	return nil
 }

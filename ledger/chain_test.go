@@ -44,14 +44,40 @@ func TestAChainHoldsTogether(t *testing.T) {
 	if err := x.CheckChain(rows, postings); err != nil {
 		t.Error(err)
 	}
-	// One that begins in the middle: the rows before are of a time without a chain.
-	var rest []History
-	for _, h := range rows[:2] {
-		h.Chain = ""
-		rest = append(rest, h)
-	}
-	if err := new(Transfer).CheckChain(rest, postings); err != nil {
-		t.Errorf("a history without a chain: %v", err)
+}
+
+// Rows of a time without a chain are not taken as they are: they are given theirs once.
+func TestAHistoryWithoutAChainIsGivenOne(t *testing.T) {
+	for without := range 7 {
+		x, rows, postings := chained(t)
+		for i := range rows {
+			rows[i].Content = nil
+		}
+		for i := range rows[:min(without, len(rows))] {
+			rows[i].Chain = ""
+		}
+		if without >= len(rows) {
+			x.Chain = ""
+		}
+		if x.CheckChain(rows, postings) == nil {
+			t.Errorf("%d rows without a chain are taken as they are", without)
+		}
+		if without < len(rows) {
+			if err := x.Rechain(rows, postings); err == nil {
+				t.Errorf("%d rows without a chain, the others without their content: it was given a new chain", without)
+			}
+			continue
+		}
+		if err := x.Rechain(rows, postings); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.CheckChain(rows, postings); err != nil {
+			t.Errorf("%d rows that were given their chain: %v", without, err)
+		}
+		x.Seller += "x"
+		if x.CheckChain(rows, postings) == nil {
+			t.Error("a change of a column does not show")
+		}
 	}
 }
 
@@ -67,7 +93,7 @@ func TestWhatIsChangedInAHistoryShows(t *testing.T) {
 			}
 			return
 		}
-		if v.Kind() == reflect.Slice {
+		if v.Type() == reflect.TypeFor[[]Hold]() {
 			return // see TestWhatIsChangedInAHoldShows
 		}
 		was := reflect.New(v.Type()).Elem()
@@ -81,6 +107,8 @@ func TestWhatIsChangedInAHistoryShows(t *testing.T) {
 			v.SetBool(!v.Bool())
 		case v.Kind() == reflect.Array:
 			v.Index(3).SetUint(v.Index(3).Uint() + 1)
+		case v.Kind() == reflect.Slice:
+			v.SetBytes(append([]byte{1}, v.Bytes()...))
 		case v.CanInt():
 			v.SetInt(v.Int() + 1)
 		case v.CanUint():

@@ -86,6 +86,7 @@ type History struct {
 	By         By
 	Holds      []Hold // that the step began or ended
 	Detail     string // for people
+	Content    []byte // the hash of the transfer's rows after the step; set at commit
 	Chain      string // the hash of this row and the one before; set at commit
 }
 
@@ -133,6 +134,7 @@ func (c *Change) Stamp(at time.Time) {
 		}
 	}
 	c.stampHolds(at)
+	c.History.Content = c.After.content()
 	c.History.Chain = c.History.link(c.chain+c.After.ordered(&c.History), c.Postings)
 	c.After.Chain = c.History.Chain
 }

@@ -118,6 +118,16 @@ func (l *life) holds(state ledger.State, reversals ...int64) {
 		l.Fatal(err)
 	}
 	a.Unbalanced(sums)
+	seals, err := l.watch.AuditSeals(ctx)
+	if err != nil {
+		l.Fatal(err)
+	}
+	a.Add(seals)
+	records, err := l.watch.AuditRecords(ctx)
+	if err != nil {
+		l.Fatal(err)
+	}
+	a.Add(records)
 	report := a.Report()
 	for _, d := range report.Differences {
 		l.Errorf("audit: %s", d)

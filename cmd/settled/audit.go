@@ -15,7 +15,11 @@ import (
 	"github.com/settled/settled/ledger/audit"
 )
 
-type auditCommand struct{ flags }
+type auditCommand struct {
+	Strict bool   `help:"Count what people have accepted as well: exit 1 on it."`
+	Anchor string `help:"A file that keeps the ends of the chains of seals: each one in it must be in the ledger, and the newest are added." placeholder:"FILE"`
+	flags
+}
 
 // Run recomputes the books and compares them with what Stripe lists.
 func (c auditCommand) Run(ctx context.Context, w world) error {
@@ -55,10 +59,10 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	}
 	// What moves between the two readings looks like a difference. One that is real is
 	// there again in a second audit.
-	report, err := auditOnce(ctx, d, client, conf)
+	report, accepted, err := c.once(ctx, d, client, conf)
 	if err == nil && len(report.Differences) > 0 {
 		var again audit.Report
-		if again, err = auditOnce(ctx, d, client, conf); err == nil {
+		if again, accepted, err = c.once(ctx, d, client, conf); err == nil {
 			again.Differences = slices.DeleteFunc(again.Differences, func(x audit.Difference) bool { return !slices.Contains(report.Differences, x) })
 			report = again
 		}
@@ -66,29 +70,41 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	if err != nil {
 		return err
 	}
-	return printReport(w.stdout, report)
+	chained := !slices.ContainsFunc(report.Differences, func(x audit.Difference) bool { return x.Class == audit.Chain })
+	if c.Anchor != "" && chained { // the ends of a broken chain are worth nothing
+		if err := keepHeads(ctx, d, c.Anchor, time.Now()); err != nil {
+			return fmt.Errorf("keep the ends of the seals: %w", err)
+		}
+	}
+	return printReport(w.stdout, report, accepted)
 }
 
-// auditOnce reads Stripe, then the ledger, and compares. What a person has accepted is left out.
-func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client, conf config) (audit.Report, error) {
+// once reads Stripe, then the ledger, and compares. What people have accepted is told apart, and left out
+// unless the audit is strict.
+func (c auditCommand) once(ctx context.Context, d *db.DB, client *stripe.Client, conf config) (report audit.Report, accepted []audit.Finding, err error) {
 	a := audit.New()
 	if !conf.reconcile.IgnoreForeign {
 		a.Strict()
 	}
-	err := client.List(ctx, time.Time{}, time.Time{}, func(t ledger.StripeTransfer) error {
+	err = client.List(ctx, time.Time{}, time.Time{}, func(t ledger.StripeTransfer) error {
 		a.Stripe(t)
 		return nil
 	})
 	if err != nil {
-		return audit.Report{}, fmt.Errorf("list Stripe's transfers: %w", err)
+		return report, nil, fmt.Errorf("list Stripe's transfers: %w", err)
 	}
-	report, err := auditLedger(ctx, d, a)
-	if err != nil || len(report.Differences) == 0 {
-		return report, err
+	if c.Anchor != "" {
+		kept, err := auditKept(ctx, d, c.Anchor)
+		if err != nil {
+			return report, nil, err
+		}
+		a.Add(kept)
 	}
-	accepted, err := d.Findings(ctx, audit.Filter{Accepted: true})
-	if err != nil {
-		return audit.Report{}, err
+	if report, err = auditLedger(ctx, d, a); err != nil {
+		return report, nil, err
+	}
+	if accepted, err = d.Findings(ctx, audit.Filter{Accepted: true}); err != nil || c.Strict {
+		return report, accepted, err
 	}
 	as := make(map[string]string, len(accepted)) // what each said when it was
 	for _, f := range accepted {
@@ -98,7 +114,7 @@ func auditOnce(ctx context.Context, d *db.DB, client *stripe.Client, conf config
 		said, known := as[x.Key()]
 		return known && said == x.Detail
 	})
-	return report, nil
+	return report, accepted, nil
 }
 
 // auditLedger feeds every row of the ledger to an auditor that knows Stripe's side.
@@ -122,11 +138,21 @@ func auditLedger(ctx context.Context, d *db.DB, a *audit.Auditor) (audit.Report,
 		return audit.Report{}, err
 	}
 	a.Unbalanced(sums)
+	seals, err := d.AuditSeals(ctx)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	a.Add(seals)
+	records, err := d.AuditRecords(ctx)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	a.Add(records)
 	return a.Report(), nil
 }
 
-// printReport shows what was audited; its last line counts the differences.
-func printReport(w io.Writer, r audit.Report) error {
+// printReport shows what was audited, and what people have accepted; its last line counts the differences.
+func printReport(w io.Writer, r audit.Report, accepted []audit.Finding) error {
 	fmt.Fprintf(w, "ledger:  %d transfers, %d reversals, %d of open outcome\n", r.Transfers, r.Reversals, r.Open)
 	fmt.Fprintf(w, "Stripe:  %d transfers, %d reversals, %d of them not ours\n", r.StripeTransfers, r.StripeReversals, r.Foreign)
 	for _, c := range slices.Sorted(maps.Keys(r.Paid)) {
@@ -134,6 +160,19 @@ func printReport(w io.Writer, r audit.Report) error {
 	}
 	for _, x := range r.Differences {
 		fmt.Fprintln(w, x)
+	}
+	sums := map[ledger.Currency]int64{}
+	for _, f := range accepted {
+		sums[f.Currency] += f.Amount
+		by, why := f.AcceptedBy.Principal, fmt.Sprintf("%q", f.AcceptedBy.Reason)
+		if !f.SecondedAt.IsZero() {
+			by, why = by+" and "+f.SecondedBy.Principal, fmt.Sprintf("%s, %q", why, f.SecondedBy.Reason)
+		}
+		fmt.Fprintf(w, "accepted: %s; %s; by %s until %s: %s\n", f.Difference, ledger.Money{Amount: f.Amount, Currency: f.Currency}, by,
+			f.AcceptedUntil.UTC().Format(time.DateOnly), why)
+	}
+	for _, c := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(w, "accepted in all: %s\n", ledger.Money{Amount: sums[c], Currency: c})
 	}
 	fmt.Fprintf(w, "audit: %s\n", counted(len(r.Differences), "difference"))
 	if len(r.Differences) > 0 {

@@ -224,7 +224,7 @@ func (d *demo) audit(ctx context.Context, staying bool, admin, token string) err
 		fmt.Fprintf(d.w.stdout, "the daemon stays up: curl -H 'Authorization: Bearer %s' http://%s/v1/transfers (end with Ctrl-C)\n", token, admin)
 		defer func() { <-ctx.Done() }()
 	}
-	return printReport(d.w.stdout, report)
+	return printReport(d.w.stdout, report, nil)
 }
 
 // unfinished lists what was lost on the way: ordered, and at no end.

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	nethttp "net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,11 @@ func (s *stand) control(name, body string) (id string) {
 // audited runs `settled audit`, whatever it finds.
 func (s *stand) audited(ctx context.Context, more ...string) (code int, out string) {
 	s.t.Helper()
-	cmd := exec.CommandContext(ctx, program, "audit")
+	args := []string{"audit"}
+	for len(more) > 0 && strings.HasPrefix(more[0], "--") {
+		args, more = append(args, more[0]), more[1:]
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Env = s.worker.dir, append(s.worker.env, more...)
 	text, _ := cmd.CombinedOutput()
 	return cmd.ProcessState.ExitCode(), string(text)
@@ -104,13 +110,69 @@ func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 		if code, out := s.audited(ctx, "RECONCILE_FOREIGN=ignore"); code != exitDone {
 			t.Errorf("ignoring what is foreign: exit %d\n%s", code, out)
 		}
-		if err := s.api.call(ctx, "POST", "/v1/drift/"+one.ID.String()+"/messages", "", message{Type: "accept", Reason: "a bonus"}, nil); err != nil {
+		// It is about money: one person's word silences nothing, and two are told by name, for a time.
+		kept := filepath.Join(t.TempDir(), "heads")
+		decide := func(a *api, kind ledger.MessageType, why string) error {
+			return a.call(ctx, "POST", "/v1/drift/"+one.ID.String()+"/messages", "", message{Type: kind, Reason: why}, nil)
+		}
+		if err := decide(s.api, "accept", "a bonus"); err != nil {
 			t.Fatal(err)
 		}
-		if code, out := s.audited(ctx); code != exitDone || !strings.HasSuffix(out, "audit: 0 differences\n") {
+		if err := decide(s.api, "accept", "a bonus, I said"); err == nil {
+			t.Error("the same person accepted it a second time")
+		}
+		if code, out := s.audited(ctx); code != exitFailed || !strings.HasSuffix(out, "audit: 1 difference\n") {
+			t.Errorf("accepted by one: exit %d\n%s", code, out)
+		}
+		bob := s.another(ctx, "bob")
+		if err := again(ctx, 100*time.Millisecond, func() (bool, error) { return decide(bob, "accept", "I asked him") == nil, nil }); err != nil {
+			t.Fatal(err)
+		}
+		code, out := s.audited(ctx, "--anchor="+kept)
+		if code != exitDone || !strings.HasSuffix(out, "audit: 0 differences\n") || !strings.Contains(out, "accepted: foreign "+foreign) ||
+			!strings.Contains(out, ` and bob until `) || !strings.Contains(out, `"a bonus", "I asked him"`) || !strings.Contains(out, "accepted in all: 7.00") {
 			t.Errorf("accepted: exit %d\n%s", code, out)
 		}
+		if code, out := s.audited(ctx, "--strict"); code != exitFailed || !strings.HasSuffix(out, "audit: 1 difference\n") {
+			t.Errorf("strict: exit %d\n%s", code, out)
+		}
+		// What was kept elsewhere must still be there.
+		if code, out := s.audited(ctx, "--anchor="+kept); code != exitDone {
+			t.Errorf("with what was kept: exit %d\n%s", code, out)
+		}
+		text, err := os.ReadFile(kept)
+		if err != nil || !strings.Contains(string(text), " 1:") {
+			t.Fatalf("%q, %v", text, err)
+		}
+		if text[len(text)-2] = '0' + (text[len(text)-2]+1)%10; os.WriteFile(kept, text, 0o600) != nil {
+			t.Fatal("cannot write")
+		}
+		if code, out := s.audited(ctx, "--anchor="+kept); code != exitFailed || !strings.Contains(out, "is missing; expected the hash") {
+			t.Errorf("with a seal that the ledger does not have: exit %d\n%s", code, out)
+		}
+		if err := decide(bob, "reopen", "it was none"); err != nil {
+			t.Fatal(err)
+		}
+		if code, out := s.audited(ctx); code != exitFailed || strings.Contains(out, "accepted") {
+			t.Errorf("reopened: exit %d\n%s", code, out)
+		}
+		if _, metrics := get(ctx, s.api.base+"/metrics"); !strings.Contains(metrics, "settled_seals ") || !strings.Contains(metrics, "settled_seals_head ") {
+			t.Error("the metrics do not tell where the seals end")
+		}
 	})
+}
+
+// another is the API as another person uses it.
+func (s *stand) another(ctx context.Context, name string) *api {
+	s.t.Helper()
+	cmd := exec.CommandContext(ctx, program, "token", "create", name, "--role", "operator")
+	cmd.Dir, cmd.Env = s.worker.dir, s.worker.env
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, token, _ := strings.Cut(strings.TrimSpace(string(out)), ": ")
+	return newAPI(s.api.base, token)
 }
 
 func heldTransfer(s *stand, id ledger.ID) string {

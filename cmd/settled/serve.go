@@ -132,6 +132,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	go func() { serving <- server.Serve(context.WithoutCancel(ctx), public, admin) }()
 	crash.Point("start.serving")
 	go forget(ctx, store0, conf.eventRetention, log)
+	anchorHourly(ctx, registry, store0, log)
 	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch,
 		"account", cmp.Or(began.bound.Account, "not known yet"), "mode", string(conf.mode), "stripe", cmp.Or(conf.stripeBase, "https://api.stripe.com"))
 

@@ -51,15 +51,17 @@ const (
 	Order           Class = "order"            // it is not as it was ordered
 	History         Class = "history"          // its history does not lead to it
 	Unbalanced      Class = "unbalanced"       // an entry, or all of a currency, does not sum to zero
+	Chain           Class = "chain"            // the chain across all of the history does not hang together
+	Record          Class = "record"           // what is kept beside the transfers is not as it was written
 )
 
 // Classes lists every class.
 var Classes = []Class{MissingAtStripe, MissingHere, Foreign, Unnamed, PaidTwice, Amount, Currency, Destination, Reversed, ReversalMissing,
-	ReversalTwice, ReversedOutside, FalseFailed, Parked, State, Books, Order, History, Unbalanced}
+	ReversalTwice, ReversedOutside, FalseFailed, Parked, State, Books, Order, History, Unbalanced, Chain, Record}
 
 // Drifts lists the classes of what the two sides say of each other. The rest are about the
 // ledger alone.
-var Drifts = Classes[:len(Classes)-5]
+var Drifts = Classes[:len(Classes)-7]
 
 // Difference is one thing that is not as it must be.
 type Difference struct {
@@ -196,6 +198,11 @@ func (a *Auditor) Unbalanced(sums map[ledger.Currency]int64) {
 			a.differ(Unbalanced, ledger.ID{}, "", "all postings in %s are off by %d", c, off)
 		}
 	}
+}
+
+// Add takes in differences that others found.
+func (a *Auditor) Add(found []Difference) {
+	a.report.Differences = append(a.report.Differences, found...)
 }
 
 // Report returns what was found so far. What Stripe holds and no row claimed is missing here,

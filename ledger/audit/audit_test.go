@@ -473,8 +473,7 @@ func TestEachDifferenceIsFoundAndNothingElse(t *testing.T) {
 		found[in.class] = true
 	}
 	for _, c := range Classes {
-		if !found[c] && c != Parked { // which the auditor does not call a difference
-
+		if !found[c] && c != Parked && c != Chain && c != Record { // no difference to the auditor; the last two the database finds
 			t.Errorf("nothing injects %s", c)
 		}
 	}

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -27,7 +29,18 @@ type Finding struct {
 	AppliedBy  ledger.By
 	AcceptedAt time.Time // zero: nobody said that it is as it should be
 	AcceptedBy ledger.By
+	// AcceptedUntil is when it is open again.
+	AcceptedUntil time.Time
+	// SecondedAt is when a second person said so too; what is about money is accepted only then.
+	SecondedAt time.Time
+	SecondedBy ledger.By
 }
+
+// AcceptFor is how long a finding is accepted for, and AcceptMax the longest that can be asked for.
+const (
+	AcceptFor = 90 * 24 * time.Hour
+	AcceptMax = 366 * 24 * time.Hour
+)
 
 // ErrNotFound reports a finding that is not there.
 var ErrNotFound = errors.New("no such finding")
@@ -37,8 +50,56 @@ func (d Difference) Key() string {
 	return string(d.Class) + " " + d.Transfer.String() + " " + d.StripeID
 }
 
-// Open reports a finding that is there, and that nobody has accepted.
-func (f *Finding) Open() bool { return f.ClearedAt.IsZero() && f.AcceptedAt.IsZero() }
+// Seconded lists the classes that are about money: one person alone cannot accept them, because the
+// same person may have moved it.
+var Seconded = slices.DeleteFunc(slices.Clone(Drifts), func(c Class) bool { return c == Unnamed || c == Parked })
+
+// AboutMoney reports a finding that a second person must accept too.
+func (f *Finding) AboutMoney() bool { return slices.Contains(Seconded, f.Class) }
+
+// Accepted reports that whoever must has said that it is as it should be, and that this still holds.
+func (f *Finding) Accepted(now time.Time) bool {
+	return !f.AcceptedAt.IsZero() && now.Before(f.AcceptedUntil) && (!f.AboutMoney() || !f.SecondedAt.IsZero())
+}
+
+// Open reports a finding that is there, and that is not accepted.
+func (f *Finding) Open(now time.Time) bool { return f.ClearedAt.IsZero() && !f.Accepted(now) }
+
+// Accept takes in that a person says that it is as it should be, until a moment (zero: for
+// [AcceptFor]). It changes nothing when it is accepted already, or the same word comes again.
+func (f *Finding) Accept(by ledger.By, until, now time.Time) error {
+	switch {
+	case f.Accepted(now) || f.AcceptedBy.Message == by.Message && !f.AcceptedAt.IsZero():
+		return nil
+	case until.IsZero():
+		until = now.Add(AcceptFor)
+	case !until.After(now) || until.After(now.Add(AcceptMax)):
+		return ledger.FieldErrors{{Field: "until", Detail: "must be in the future, and within 366 days"}}
+	}
+	if f.AcceptedAt.IsZero() || !now.Before(f.AcceptedUntil) {
+		f.AcceptedAt, f.AcceptedBy, f.AcceptedUntil = now, by, until
+		f.SecondedAt, f.SecondedBy = time.Time{}, ledger.By{}
+		return nil
+	}
+	if f.AcceptedBy.Principal == by.Principal {
+		return fmt.Errorf("%w: it is about money, and %s accepted it already: a second person must too", ledger.ErrIllegalMove, by.Principal)
+	}
+	f.SecondedAt, f.SecondedBy = now, by
+	if until.Before(f.AcceptedUntil) {
+		f.AcceptedUntil = until
+	}
+	return nil
+}
+
+// Reopen takes back that it was accepted.
+func (f *Finding) Reopen() error {
+	if f.AcceptedAt.IsZero() {
+		return fmt.Errorf("%w: nobody has accepted it", ledger.ErrIllegalMove)
+	}
+	f.AcceptedAt, f.AcceptedBy, f.AcceptedUntil = time.Time{}, ledger.By{}, time.Time{}
+	f.SecondedAt, f.SecondedBy = time.Time{}, ledger.By{}
+	return nil
+}
 
 // Repair is a proposal: which message to the transfer would mend a difference. A message moves
 // no money: it only has the ledger take in what Stripe holds. What needs money to move has no
@@ -134,10 +195,11 @@ type Mending string
 const (
 	Apply  Mending = "apply"  // send the proposed message
 	Accept Mending = "accept" // it is as it should be: do not tell of it again while it says the same
+	Reopen Mending = "reopen" // it is not, after all
 )
 
 // Mendings lists every way.
-var Mendings = []Mending{Apply, Accept}
+var Mendings = []Mending{Apply, Accept, Reopen}
 
 // Found makes the finding of a difference: t is the row, nil when there is none, and held the
 // transfers at Stripe that were compared. Its ID and times are given when it is stored.

@@ -57,5 +57,5 @@ var broken = map[Class][]int{
 	MissingAtStripe: {2, 21}, MissingHere: {4}, PaidTwice: {1}, Amount: {2, 12}, Currency: {2}, Destination: {2},
 	Reversed: {12}, ReversalMissing: {13, 21}, ReversalTwice: {13}, ReversedOutside: {12}, FalseFailed: {3, 21},
 	Unnamed: {4}, Foreign: {22}, Parked: {18},
-	State: {9}, Books: {11}, Order: {5}, History: {10}, Unbalanced: {11},
+	State: {9}, Books: {11}, Order: {5}, History: {10}, Unbalanced: {11}, Chain: {10}, Record: {16},
 }

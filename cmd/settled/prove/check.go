@@ -37,6 +37,18 @@ func (w *world) audit() {
 		return
 	}
 	a.Unbalanced(sums)
+	seals, err := w.db.AuditSeals(ctx)
+	if err != nil {
+		w.breaks(10, "the seals cannot be audited: %v", err)
+		return
+	}
+	a.Add(seals)
+	records, err := w.db.AuditRecords(ctx)
+	if err != nil {
+		w.breaks(16, "what is beside the transfers cannot be audited: %v", err)
+		return
+	}
+	a.Add(records)
 	report := a.Report()
 	for _, d := range report.Differences {
 		w.breaks(d.Class.Invariants()[0], "%s", d)

@@ -62,8 +62,8 @@ func (s *seam) MarkApplied(ctx context.Context, id ledger.ID, by ledger.By) erro
 	return s.n.at(ctx, "mark_applied "+id.String(), func() error { return s.DB.MarkApplied(ctx, id, by) })
 }
 
-func (s *seam) MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By) error {
-	return s.n.at(ctx, "mark_accepted "+id.String(), func() error { return s.DB.MarkAccepted(ctx, id, by) })
+func (s *seam) MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By, until time.Time) error {
+	return s.n.at(ctx, "mark_accepted "+id.String(), func() error { return s.DB.MarkAccepted(ctx, id, by, until) })
 }
 
 // meddle has people act in Stripe's own dashboard, past the daemons.
