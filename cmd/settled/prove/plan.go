@@ -40,6 +40,8 @@ type plan struct {
 
 	AccountsV2 bool // sellers are accounts of the v2 API, whose events are thin
 
+	Kept int // so many reversals Stripe keeps pending at first, and every one that a seller's balance does not cover; 0: none
+
 	PageMax int // objects in a page of Stripe's lists; 0: as many as Stripe gives
 
 	charges  []charge // that orders are paid from
@@ -109,6 +111,9 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
 	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) == 0
 	p.drawListless(rand.New(rand.NewPCG(seed, 61)))
+	if rng := rand.New(rand.NewPCG(seed, 29)); rng.IntN(4) == 0 {
+		p.Kept = 1 + rng.IntN(transfers)
+	}
 	p.Walk = []time.Duration{-1, -1, 3 * time.Hour, 12 * time.Hour}[rng.IntN(4)]
 	p.drawLosses(rand.New(rand.NewPCG(seed, 40)))
 	for range rng.IntN(3) * rng.IntN(2) * (1 + transfers/20) {
@@ -184,7 +189,11 @@ func (p *plan) traffic(rng *rand.Rand, seed uint64, transfers int) {
 		case x < 65:
 			say(soon(), ledger.MessageRestart, 0)
 		case x < 70 && !p.late(): // nobody can know that yet, and a person says so all the same
-			p.messages = append(p.messages, planned{at: o.at + 5*soon(), target: i, kind: ledger.MessageResolve, failed: true})
+			after := 5 * soon()
+			if i%2 == 0 {
+				after /= 60 // while a call may be under way
+			}
+			p.messages = append(p.messages, planned{at: o.at + after, target: i, kind: ledger.MessageResolve, failed: true})
 		}
 	}
 }

@@ -266,9 +266,12 @@ func (w *world) open() (err error) {
 		Times:      stripesim.Times{KeyLife: windows.KeyLife, LateMax: windows.Late, WireMax: windows.Wire, ListLag: windows.Lag},
 		WebhookURL: "http://settled.test/webhooks/stripe", WebhookSecret: webhookSecret,
 		PageMax:    w.plan.PageMax,
-		AccountsV2: w.plan.AccountsV2,
+		AccountsV2: w.plan.AccountsV2, KeepReversals: w.plan.Kept > 0,
 		HTTPClient: &nethttp.Client{Transport: hook{w}}, Made: w.made, Arrived: w.arrived,
 	})
+	if w.plan.Kept > 0 {
+		w.sim.Inject(stripesim.Rule{Kind: stripesim.KindKept, Path: "POST /v1/transfers/", Times: w.plan.Kept})
+	}
 	w.breakStripe()
 	w.hideLists()
 	return w.sell()
