@@ -116,11 +116,11 @@ func faultOf(err error) (f *fault, known bool) {
 	case errors.Is(err, audit.ErrNotFound):
 		return faultf(notFound, "No finding has this ID."), true
 	case errors.Is(err, ledger.ErrTooEarly):
-		return faultf(tooEarly, "%s", err), true
+		return faultf(tooEarly, "%s", ledger.Sentence(err)), true
 	case errors.Is(err, ledger.ErrIllegalMove):
-		return faultf(illegalMove, "%s", err), true
+		return faultf(illegalMove, "%s", ledger.Sentence(err)), true
 	case errors.Is(err, ledger.ErrConflict):
-		return faultf(conflict, "%s", err), true
+		return faultf(conflict, "%s", ledger.Sentence(err)), true
 	case errors.Is(err, ledger.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		f := faultf(unavailable, "The ledger did not answer in time. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
 		f.retryAfter = retryAfterAMoment

@@ -31,7 +31,7 @@ func (t Transfer) Retry(by By) (Change, error) {
 		return Change{}, fmt.Errorf("%w: its reversal %s is held by %s: release it", ErrIllegalMove, r.ID, sources(t.HoldsOf(r.ID)))
 	}
 	if t.State != PermanentlyFailed {
-		return Change{}, fmt.Errorf("%w: nothing is left to retry in %s", ErrIllegalMove, t.State)
+		return Change{}, fmt.Errorf("%w: nothing is left to retry: the transfer is %s", ErrIllegalMove, t.State)
 	}
 	c := Change{After: t.next()}
 	a := &c.After

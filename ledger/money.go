@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,6 +46,9 @@ func ParseCurrency(s string) (Currency, error) {
 	c := Currency(lowerASCII(s))
 	if _, ok := exponents[c]; ok {
 		return c, nil
+	}
+	if s == "" {
+		return "", errors.New("is required: a three-letter ISO 4217 code such as usd")
 	}
 	if threeDecimal[c] {
 		return "", fmt.Errorf("%s has three decimals, which Stripe does not document for transfers: convert it first", strings.ToUpper(s))

@@ -156,8 +156,8 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	case Reversed:
 		return Step{Code: "reversed", Why: "All of it came back."}
 	case PermanentlyFailed:
-		return Step{Code: orElse(lastError(t), "permanently_failed"), Mover: MoveOfPlatform,
-			Why: "The machine gave up: " + orElse(lastMessage(t), "no reason was recorded") + " Somebody must retry, reverse or cancel it."}
+		op := t.givenUp()
+		return Step{Code: orElse(op.ErrorCode, "permanently_failed"), Mover: MoveOfPlatform, Why: t.LeftToPeople(op)}
 	}
 	if end := t.NextHoldEnd(); !end.IsZero() && !end.After(p.earliest(now)) {
 		return Step{Action: Release, At: end, Code: "hold_over", Mover: MoveOfSettled, Why: "The time of a hold is over."}
@@ -196,8 +196,7 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	case PendingAtStripe:
 		return planKept(op, r, now, looked)
 	case Parked:
-		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform,
-			Why: "Whether Stripe moved the money is not known, and no safe move is left: look at Stripe and resolve it."}
+		step := Step{Code: orElse(op.ErrorCode, "parked"), Mover: MoveOfPlatform, Why: t.LeftToPeople(op)}
 		if kind == MakeReversal {
 			step.Action = Idle // its siblings wait behind it
 		}
@@ -319,24 +318,4 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-// lastError and lastMessage tell why a transfer was given up: its own error, or that of the
-// reversal that was.
-func lastError(t *Transfer) string {
-	for i := len(t.Reversals) - 1; i >= 0; i-- {
-		if t.Reversals[i].State == PermanentlyFailed {
-			return t.Reversals[i].ErrorCode
-		}
-	}
-	return t.ErrorCode
-}
-
-func lastMessage(t *Transfer) string {
-	for i := len(t.Reversals) - 1; i >= 0; i-- {
-		if t.Reversals[i].State == PermanentlyFailed {
-			return t.Reversals[i].ErrorMessage
-		}
-	}
-	return t.ErrorMessage
 }

@@ -119,7 +119,7 @@ var reversalMoves = map[State]map[Event]State{
 func move(table map[State]map[Event]State, from State, e Event) (State, error) {
 	to, ok := table[from][e]
 	if !ok {
-		return "", fmt.Errorf("%w: %s does not follow %s", ErrIllegalMove, e, from)
+		return "", illegal(from, e)
 	}
 	return to, nil
 }
