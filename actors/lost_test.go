@@ -193,7 +193,7 @@ func TestWhatIsNotAsItWasOrderedIsNotSent(t *testing.T) {
 					t.Errorf("%s: %s", x.ErrorCode, x.ErrorMessage)
 				}
 				w.paidOnce(0)
-				w.alarms(map[string]int{"altered": 1})
+				w.alarms(map[string]int{"altered": 1, "gave_up": 1})
 				w.spoiled = true
 				rows, err := w.db.AuditPage(context.Background(), ledger.ID{}, 10)
 				if err != nil {

@@ -131,7 +131,7 @@ func TestWhatIsParkedIsSettledByWhatAWalkSees(t *testing.T) {
 					w.Errorf("it is %s: %s", x.State, w.story(id))
 				}
 				w.mended(w.all()[0].ID, "settled")
-				w.alarms(nil)
+				w.alarms(map[string]int{"parked": 1})
 			}, walks())
 		})
 	}
@@ -175,7 +175,7 @@ func TestWhatWasDeniedIsAdoptedUnlessItIsFinal(t *testing.T) {
 		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
 			w.Errorf("what has no repair was applied: %v", err)
 		}
-		w.alarms(map[string]int{"drift": 2, "ruled_out": 1, "answer": 1}) // the last: a refusal that is not modelled
+		w.alarms(map[string]int{"drift": 2, "ruled_out": 1, "answer": 1, "gave_up": 1}) // the answer: a refusal that is not modelled
 		if sent := w.sent(); sent != 2 {
 			w.Errorf("%d sends", sent)
 		}

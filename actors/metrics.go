@@ -47,7 +47,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return h
 	}
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 15)
-	return &metrics{
+	m := &metrics{
 		attempts:        counter("attempts_total", "Calls to Stripe that an operation made, by operation and verdict.", "operation", "verdict"),
 		alive:           gauge("actors_alive", "Transfer actors alive.").WithLabelValues(),
 		accountVerified: gauge("account_verified", "1 once Stripe said that the key is of the ledger's account; while 0, nothing is sent, or a key of another account would not be noticed.").WithLabelValues(),
@@ -73,4 +73,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		walked:        gauge("reconcile_last_success_timestamp_seconds", "When the last walk came to its end; 0: never.").WithLabelValues(),
 		events:        counter("events_applied_total", "Stored Stripe events, by what applying them meant.", "result"),
 	}
+	for _, kind := range alarmKinds {
+		m.alarms.WithLabelValues(kind)
+	}
+	for e := range endpoints {
+		m.gateStill.WithLabelValues(e.String())
+		m.gateBroken.WithLabelValues(e.String())
+	}
+	return m
 }

@@ -67,7 +67,7 @@ func TestAProofOfAbsenceEarnsTheNextGenerationUntilTheMachineGivesUpAndAPersonRe
 		if x = w.becomes(id, ledger.Completed); x.Generation != 6 {
 			w.Errorf("paid in generation %d", x.Generation)
 		}
-		w.alarms(nil)
+		w.alarms(map[string]int{"gave_up": 1})
 	})
 }
 
@@ -192,7 +192,7 @@ func TestAServerErrorBehindWhichNothingIsIsParkedStrictlyAfterQuiet(t *testing.T
 		if x.Generation != 2 {
 			w.Errorf("paid in generation %d", x.Generation)
 		}
-		w.alarms(nil)
+		w.alarms(map[string]int{"parked": 1})
 	})
 }
 
@@ -219,11 +219,12 @@ func generation(n string) func(stripesim.RequestInfo) bool {
 
 func TestAnEventSettlesALateEffect(t *testing.T) {
 	for name, tc := range map[string]struct {
-		late  time.Duration
-		state ledger.State
+		late   time.Duration
+		state  ledger.State
+		alarms map[string]int
 	}{
-		"of what is unresolved": {90 * time.Minute, ledger.Unresolved},
-		"of what is parked":     {12 * time.Hour, ledger.Parked},
+		"of what is unresolved": {90 * time.Minute, ledger.Unresolved, nil},
+		"of what is parked":     {12 * time.Hour, ledger.Parked, map[string]int{"parked": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, stripesim.Config{}, func(w *world) {
@@ -245,7 +246,7 @@ func TestAnEventSettlesALateEffect(t *testing.T) {
 				if err != nil || len(events) != 0 {
 					w.Errorf("events that nobody handled: %v, %v", events, err)
 				}
-				w.alarms(nil)
+				w.alarms(tc.alarms)
 			})
 		})
 	}
@@ -271,7 +272,7 @@ func TestAHintThatTheEffectIsThereIsReadBeforeAnythingIsClosed(t *testing.T) {
 			id := w.one()
 			w.becomes(id, ledger.PermanentlyFailed)
 			w.tells(id, "accept, send, refuse T7, give_up")
-			w.alarms(nil)
+			w.alarms(map[string]int{"gave_up": 1})
 		})
 	})
 	t.Run("T7, and Stripe cannot be read", func(t *testing.T) {

@@ -220,9 +220,3 @@ func (s *System) bug(where string, reason any) {
 	s.metrics.alarms.WithLabelValues("bug").Inc()
 	s.log.Error("panic", "where", where, "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
 }
-
-// alarm reports a finding that somebody should look at.
-func (s *System) alarm(kind string, args ...any) {
-	s.metrics.alarms.WithLabelValues(kind).Inc()
-	s.log.Error("alarm: "+kind, args...)
-}

@@ -2,7 +2,9 @@ package actors_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -172,4 +174,52 @@ func TestWhoWaitsForFundsSaysHowManyDoAndWhenOneAsks(t *testing.T) {
 			w.Errorf("%d calls then", n)
 		}
 	})
+}
+
+func TestWhatIsGivenUpRaisesAnAlarmWithItsSentence(t *testing.T) {
+	var log logged
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		if n := w.count("alarms_total", "kind", "gave_up"); n != 0 {
+			w.Errorf("%v before anything was", n)
+		}
+		w.script(stripesim.Rule{Kind: stripesim.KindAnswer, Path: creating, Status: 400, Type: "invalid_request_error", Code: "resource_missing", Param: "destination", Message: "No such destination: 'acct_a4'", Store: true})
+		id := w.one()
+		w.becomes(id, ledger.PermanentlyFailed)
+		w.passes(0)
+		if n := w.count("alarms_total", "kind", "gave_up"); n != 1 {
+			w.Errorf("%v alarms", n)
+		}
+		if text := log.String(); !strings.Contains(text, `"msg":"alarm: gave_up"`) || !strings.Contains(text, `"code":"resource_missing"`) || !strings.Contains(text, `"kind":"transfer"`) ||
+			!strings.Contains(text, "settled gave up: No such destination: 'acct_a4'. Mend it and `retry`, or `cancel`.") {
+			w.Errorf("the log says %s", text)
+		}
+	}, func(c *actors.Config) { c.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
+}
+
+func TestWhatIsParkedRaisesAnAlarm(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.deaf()
+		w.script(stripesim.Rule{Kind: stripesim.KindRolledBack500})
+		w.becomes(w.one(), ledger.Parked)
+		w.passes(0)
+		w.alarms(map[string]int{"parked": 1})
+	})
+}
+
+// logged is a log that a test reads.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

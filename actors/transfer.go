@@ -328,7 +328,6 @@ func (t *transfer) proceed(c actor.Context) {
 			t.sys.alarm("altered", "transfer", t.id)
 		}
 		change, err := x.GiveUp(step.Code, step.Why)
-		t.sys.log.Warn("gave up", "operation", t.id, "code", step.Code, "why", step.Why)
 		t.commit(c, change, err, nil)
 	}
 }
@@ -423,6 +422,7 @@ func (t *transfer) settle(c actor.Context, r committed) {
 		}
 		w.record.ReadAt, w.at = r.at, time.Now()
 		t.sys.metrics.transitions.WithLabelValues(change.History.Kind.String(), string(change.History.To)).Inc()
+		t.sys.needsPerson(change)
 	}
 	if then != nil {
 		then(c, change, err)

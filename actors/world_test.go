@@ -476,7 +476,7 @@ func (w *world) alarms(want map[string]int) {
 func (w *world) alarmsOfABadDay() {
 	w.Helper()
 	total := w.count("alarms_total")
-	for _, kind := range []string{"answer", "platform", "platform_funds", "waits_for_platform"} {
+	for _, kind := range []string{"answer", "platform", "platform_funds", "waits_for_platform", "gave_up", "parked"} {
 		total -= w.count("alarms_total", "kind", kind)
 	}
 	if total != 0 {

@@ -59,6 +59,24 @@ type Count struct {
 	Oldest   time.Time // since when the oldest of them is in it
 }
 
+// HeldCount is how many transfers are held by one source longest, in one currency.
+type HeldCount struct {
+	HeldBy   ledger.HoldSource
+	Currency ledger.Currency
+	Number   int64
+}
+
+// HeldCounts counts what is held, by the source of the hold that lasts longest.
+func (d *DB) HeldCounts(ctx context.Context) ([]HeldCount, error) {
+	var counts []HeldCount
+	err := d.read.NewRaw(`SELECT held_by, currency, count(*) AS number FROM transfers
+		WHERE state = 'held' AND held_by IS NOT NULL GROUP BY held_by, currency ORDER BY held_by, currency`).Scan(ctx, &counts)
+	if err != nil {
+		return nil, fmt.Errorf("count what is held: %w", err)
+	}
+	return counts, nil
+}
+
 // Counts counts the transfers by state and currency.
 func (d *DB) Counts(ctx context.Context) ([]Count, error) {
 	var rows []struct {

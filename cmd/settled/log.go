@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/getsentry/sentry-go"
@@ -25,7 +27,7 @@ func newLogger(conf config, w io.Writer) *slog.Logger {
 		h = tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)})
 	}
 	if conf.sentryDSN != "" {
-		if client, err := sentry.NewClient(sentry.ClientOptions{Dsn: conf.sentryDSN, Release: version()}); err == nil {
+		if client, err := sentry.NewClient(sentry.ClientOptions{Dsn: conf.sentryDSN, Release: version(), Environment: string(conf.mode)}); err == nil {
 			h = reporting{h, client}
 		}
 	}
@@ -37,20 +39,37 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// reporting sends error records to Sentry, grouped by message, without their attributes,
-// which may name people.
+// reporting sends error records to Sentry, grouped by message and tags. Of a record's attributes it sends the tags
+// alone, which are words of ours and Stripe's codes: the others may name people.
 type reporting struct {
 	slog.Handler
 	client *sentry.Client
 }
 
+// tags are the attributes that leave the machine: the code of a failure, and the kind of the operation.
+var tags = []string{"code", "kind"}
+
 func (h reporting) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelError {
 		e := sentry.NewEvent()
-		e.Level, e.Message, e.Fingerprint = sentry.LevelError, r.Message, []string{r.Message}
+		e.Level, e.Message, e.Fingerprint, e.Tags = sentry.LevelError, r.Message, []string{r.Message}, map[string]string{}
+		r.Attrs(func(a slog.Attr) bool {
+			if text := a.Value.String(); slices.Contains(tags, a.Key) && isWord(text) {
+				e.Tags[a.Key] = text
+			}
+			return true
+		})
+		for _, name := range tags {
+			e.Fingerprint = append(e.Fingerprint, e.Tags[name])
+		}
 		h.client.CaptureEvent(e, nil, nil)
 	}
 	return h.Handler.Handle(ctx, r)
+}
+
+// isWord reports a code and no text: it has no blank, no digit and nothing else that a name or an ID would have.
+func isWord(text string) bool {
+	return text != "" && len(text) <= 64 && !strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' })
 }
 
 // flush waits, but not for long, until what was reported to Sentry has gone out.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )
 
@@ -26,10 +27,16 @@ type counts struct {
 	db  *db.DB
 	log *slog.Logger
 
-	mu    sync.Mutex
-	at    time.Time
-	last  []db.Count
-	drift []audit.Count
+	mu   sync.Mutex
+	at   time.Time
+	last numbers
+}
+
+// numbers is what the database was asked last; nil: nobody knows.
+type numbers struct {
+	transfers []db.Count
+	held      []db.HeldCount
+	drift     []audit.Count
 }
 
 const countsKept = 5 * time.Second
@@ -37,7 +44,8 @@ const countsKept = 5 * time.Second
 var (
 	countDesc  = prometheus.NewDesc("settled_transfers", "Transfers, by state and currency.", []string{"state", "currency"}, nil)
 	amountDesc = prometheus.NewDesc("settled_transfer_amount_minor_units", "Amount of transfers in minor units, by state and currency.", []string{"state", "currency"}, nil)
-	oldestDesc = prometheus.NewDesc("settled_transfer_oldest_seconds", "Age of the oldest transfer in its state, by state and currency.", []string{"state", "currency"}, nil)
+	oldestDesc = prometheus.NewDesc("settled_transfer_oldest_seconds", "Age of the oldest unfinished transfer in its state, by state and currency.", []string{"state", "currency"}, nil)
+	heldDesc   = prometheus.NewDesc("settled_transfers_held", "Held transfers, by the source of the hold that lasts longest, and currency.", []string{"held_by", "currency"}, nil)
 	driftDesc  = prometheus.NewDesc("settled_drift", "Differences between Stripe and the ledger that are open, by class.", []string{"class"}, nil)
 	driftMoney = prometheus.NewDesc("settled_drift_amount_minor_units", "Amount in question of open differences in minor units, by class and currency.", []string{"class", "currency"}, nil)
 	openDesc   = prometheus.NewDesc("settled_db_connections", "Open connections to the database.", nil, nil)
@@ -45,7 +53,7 @@ var (
 )
 
 func (c *counts) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{countDesc, amountDesc, oldestDesc, driftDesc, driftMoney, openDesc, waitDesc} {
+	for _, d := range []*prometheus.Desc{countDesc, amountDesc, oldestDesc, heldDesc, driftDesc, driftMoney, openDesc, waitDesc} {
 		ch <- d
 	}
 }
@@ -54,7 +62,24 @@ func (c *counts) Collect(ch chan<- prometheus.Metric) {
 	stats := c.db.Stats()
 	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(stats.OpenConnections))
 	ch <- prometheus.MustNewConstMetric(waitDesc, prometheus.CounterValue, stats.WaitDuration.Seconds())
-	counted, drift := c.current()
+	n, known := c.current()
+	if !known { // no sample is better than a 0 that calms
+		return
+	}
+	c.drifts(ch, n.drift)
+	c.transfers(ch, n.transfers)
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, source := range ledger.HoldSources {
+		gauge(heldDesc, 0, string(source), "")
+	}
+	for _, h := range n.held {
+		gauge(heldDesc, float64(h.Number), string(h.HeldBy), string(h.Currency))
+	}
+}
+
+func (c *counts) drifts(ch chan<- prometheus.Metric, drift []audit.Count) {
 	open := map[audit.Class]int64{}
 	for _, n := range drift {
 		open[n.Class] += n.Number
@@ -62,35 +87,58 @@ func (c *counts) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(driftMoney, prometheus.GaugeValue, float64(n.Amount), string(n.Class), string(n.Currency))
 		}
 	}
-	if drift != nil { // else nobody knows: no sample is better than a 0 that calms
-		for _, class := range audit.Drifts {
-			ch <- prometheus.MustNewConstMetric(driftDesc, prometheus.GaugeValue, float64(open[class]), string(class))
+	for _, class := range audit.Drifts {
+		ch <- prometheus.MustNewConstMetric(driftDesc, prometheus.GaugeValue, float64(open[class]), string(class))
+	}
+}
+
+// aging are the states whose oldest transfer has an age worth an alert. What is held waits for somebody's word or a date,
+// and what is at an end grows old for ever.
+var aging = map[ledger.State]bool{ledger.Pending: true, ledger.Sending: true, ledger.FailedState: true, ledger.Unresolved: true,
+	ledger.Parked: true, ledger.ReversalPending: true}
+
+func (c *counts) transfers(ch chan<- prometheus.Metric, counted []db.Count) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	// Every state is there from the start, of no currency: an alert on a series that does not exist never fires, and a
+	// series that begins at 1 shows no increase.
+	for _, state := range ledger.States {
+		gauge(countDesc, 0, string(state), "")
+		if aging[state] {
+			gauge(oldestDesc, 0, string(state), "")
 		}
 	}
 	for _, n := range counted {
 		labels := []string{string(n.Status), string(n.Currency)}
-		ch <- prometheus.MustNewConstMetric(countDesc, prometheus.GaugeValue, float64(n.Number), labels...)
-		ch <- prometheus.MustNewConstMetric(amountDesc, prometheus.GaugeValue, float64(n.Amount), labels...)
-		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, time.Since(n.Oldest).Seconds(), labels...)
+		gauge(countDesc, float64(n.Number), labels...)
+		gauge(amountDesc, float64(n.Amount), labels...)
+		if aging[n.Status] {
+			gauge(oldestDesc, time.Since(n.Oldest).Seconds(), labels...)
+		}
 	}
 }
 
-func (c *counts) current() ([]db.Count, []audit.Count) {
+// current asks the database, or returns what it said a moment ago.
+func (c *counts) current() (numbers, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.at) < countsKept {
-		return c.last, c.drift
+		return c.last, true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countsKept)
 	defer cancel()
-	fresh, err := c.db.Counts(ctx)
-	if err == nil {
-		var drift []audit.Count
-		if drift, err = c.db.DriftCounts(ctx); err == nil {
-			c.last, c.drift, c.at = fresh, append([]audit.Count{}, drift...), time.Now()
-			return c.last, c.drift
+	var fresh numbers
+	var err error
+	if fresh.transfers, err = c.db.Counts(ctx); err == nil {
+		if fresh.held, err = c.db.HeldCounts(ctx); err == nil {
+			fresh.drift, err = c.db.DriftCounts(ctx)
 		}
 	}
-	c.log.Warn("transfers cannot be counted for the metrics", "err", err)
-	return nil, nil
+	if err != nil {
+		c.log.Warn("transfers cannot be counted for the metrics", "err", err)
+		return numbers{}, false
+	}
+	c.last, c.at = fresh, time.Now()
+	return fresh, true
 }
