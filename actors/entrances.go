@@ -32,10 +32,19 @@ func (s *System) Create(ctx context.Context, orders []ledger.Order, by ledger.By
 	if len(orders) == 0 {
 		return nil, nil
 	}
+	return s.create(ctx, orders, by)
+}
+
+// register commits orders that are within the ceilings.
+func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.By) ([]ledger.Acceptance, error) {
 	changes := make([]ledger.Change, len(orders))
 	now := time.Now()
 	for i, o := range orders {
-		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by)
+		held, err := s.guard.reasons(ctx, o)
+		if err != nil {
+			return nil, fmt.Errorf("whether a destination is new cannot be read: %w", s.unavailable(err))
+		}
+		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by, held...)
 	}
 	done := make(chan committed, 1)
 	s.tell(s.writer, commit{ctx: ctx, changes: changes, done: func(r committed) {

@@ -24,6 +24,10 @@ type Store interface {
 	Load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, error)
 	ByReference(ctx context.Context, references []string) ([]ledger.Record, error)
 	ByName(ctx context.Context, names []ledger.ID) ([]ledger.Record, error)
+	// Ordered sums what a principal ordered since a moment.
+	Ordered(ctx context.Context, principal string, since time.Time) (map[ledger.Currency]int64, error)
+	// PaidBefore reports whether anything for a seller was let go, or sent, to a destination.
+	PaidBefore(ctx context.Context, seller, destination string) (bool, error)
 	// Lost takes in the proof that commits were lost, and the row that was made again, or nil.
 	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error)
 	Unfinished(ctx context.Context, after ledger.ID, limit int) ([]ledger.Record, error)
@@ -57,6 +61,9 @@ type Config struct {
 	Stripe    Stripe
 	Policy    ledger.Policy
 	Limits    Limits
+
+	Ceilings           ledger.Ceilings // what may be ordered; none by default
+	HoldNewDestination bool            // a seller's first order to a destination waits for a release
 
 	TransferSweep time.Duration // interval of the safety net; default 1 minute
 	ReversalSweep time.Duration // the same for reversals; the shorter of the two counts
@@ -99,6 +106,7 @@ type System struct {
 
 	notices      notices
 	clocks       *clocks
+	guard        *guard
 	refusals     sameRefusal
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
@@ -166,6 +174,7 @@ func New(conf Config) (*System, error) {
 		conf.NewID = func() ledger.ID { return uuid.Must(uuid.NewV7()) }
 	}
 	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
+	s.guard = newGuard(conf)
 	s.clocks = newClocks(conf.Policy.Windows.Skew, conf.Wall, s.clockTrouble)
 	s.clocks.collect(conf.Metrics)
 	s.calls, s.cutCalls = context.WithCancel(stripe.WithDates(context.Background(), s.clocks.dated))

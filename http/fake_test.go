@@ -50,6 +50,8 @@ type world struct {
 	asked     int // how often the tokens were read
 	keys      map[string]*storedKey
 
+	ceilings ledger.Ceilings
+
 	findings []audit.Finding // newest first
 	runs     []ledger.By     // walks that were asked for
 
@@ -149,6 +151,10 @@ func (w *world) Create(ctx context.Context, orders []ledger.Order, by ledger.By)
 		if id, taken := w.reference[o.Reference]; taken {
 			t := w.transfers[id].Transfer
 			all = append(all, ledger.Acceptance{Transfer: t, Conflict: t.Order.Hash() != o.Hash()})
+			continue
+		}
+		if err := w.ceilings.Check(o.Money, 0); err != nil {
+			all = append(all, ledger.Acceptance{Refused: err})
 			continue
 		}
 		d := w.commit(ledger.Accept(o, uuid.Must(uuid.NewV7()), 1, w.clock, by))

@@ -218,7 +218,7 @@ func TestARefusalThatMayPassIsNotStoredUnderTheKey(t *testing.T) {
 
 func TestEveryRefusalThatMayPassIsKnown(t *testing.T) {
 	for _, k := range problems {
-		want := k.status >= 500 || k == tooEarly || k == illegalMove || k == keyInUse || k == tooManyRequests || k == requestTimeout
+		want := k.status >= 500 || k == tooEarly || k == illegalMove || k == aboveCeiling || k == keyInUse || k == tooManyRequests || k == requestTimeout
 		if k.passing() != want {
 			t.Errorf("%s: passing %t", k.slug, k.passing())
 		}

@@ -22,9 +22,11 @@ type kind struct {
 	retryable bool // the same request, sent again, may be answered otherwise
 }
 
-// passing reports a refusal whose answer may change by itself: what is under way ends, and what is too early comes of
-// age. It is not kept under an Idempotency-Key, or the client would hear for days what is true no longer.
-func (k *kind) passing() bool { return k.retryable || k == illegalMove || k.status >= 500 }
+// passing reports a refusal whose answer may change by itself: what is under way ends, what is too early comes of
+// age, and a day's ceiling is over with the day. It is not kept under an Idempotency-Key, or the client would hear for days what is true no longer.
+func (k *kind) passing() bool {
+	return k.retryable || k == illegalMove || k == aboveCeiling || k.status >= 500
+}
 
 // Every problem that this package answers. What is not here is not answered.
 var (
@@ -46,6 +48,7 @@ var (
 	unsupportedMedia  = declare("unsupported-media-type", 415, "The body must be plain application/json", false)
 	misdirected       = declare("misdirected", 421, "This host is not served here", false)
 	invalidRequest    = declare("invalid-request", 422, "The request has wrong fields", false)
+	aboveCeiling      = declare("above-ceiling", 422, "The amount is above a ceiling", false)
 	keyMismatch       = declare("idempotency-key-mismatch", 422, "The Idempotency-Key was used with another content", false)
 	tooManyRequests   = declare("too-many-requests", 429, "There were too many requests", true)
 	headersTooLarge   = declare("headers-too-large", 431, "The headers are too large", false)
@@ -115,6 +118,8 @@ func faultOf(err error) (f *fault, known bool) {
 		return faultf(notFound, "No transfer has this ID."), true
 	case errors.Is(err, audit.ErrNotFound):
 		return faultf(notFound, "No finding has this ID."), true
+	case errors.Is(err, ledger.ErrCeiling):
+		return faultf(aboveCeiling, "%s", err), true
 	case errors.Is(err, ledger.ErrTooEarly):
 		return faultf(tooEarly, "%s", ledger.Sentence(err)), true
 	case errors.Is(err, ledger.ErrIllegalMove):

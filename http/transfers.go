@@ -57,6 +57,9 @@ func (s *Server) createTransfer(c *call) (reply, error) {
 		return reply{}, err
 	}
 	a := &accepted[0]
+	if a.Refused != nil {
+		return reply{}, a.Refused
+	}
 	if a.Conflict {
 		return reply{}, conflictOf(a)
 	}
@@ -157,6 +160,11 @@ func (s *Server) createBatch(c *call) (reply, error) {
 		warnings := s.warnings(c, orders)
 		for k := range accepted {
 			a := &accepted[k]
+			if a.Refused != nil {
+				wrong, _ := faultOf(a.Refused)
+				refuse(at[k], wrong)
+				continue
+			}
 			if a.Conflict {
 				refuse(at[k], conflictOf(a))
 				continue

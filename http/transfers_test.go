@@ -589,3 +589,23 @@ func TestAnIDInCapitalsIsTheSame(t *testing.T) {
 		t.Errorf("it acted %d times", s.acted)
 	}
 }
+
+func TestAnOrderAboveACeilingIsRefusedAndNotForEver(t *testing.T) {
+	s := open(t)
+	s.set(func(w *world) { w.ceilings.Daily = map[ledger.Currency]int64{"eur": 1000} })
+	a := s.post("/v1/transfers", order(), "Idempotency-Key", "k-1")
+	a.wants(t, aboveCeiling)
+	if says := a.detail(t, ""); !strings.Contains(says, "12.30 EUR is above MAX_DAILY of 10.00 EUR") {
+		t.Errorf("it says %q", says)
+	}
+	batch := s.post("/v1/transfers/batch", `{"transfers":[`+order("reference", `"small"`, "amount", "1000")+`,`+order("reference", `"large"`, "amount", "1001")+`]}`)
+	data := batch.json(t)["data"].([]any)
+	if small, large := data[0].(map[string]any), data[1].(map[string]any); small["status"] != 201.0 || large["status"] != 422.0 || large["transfer"] != nil ||
+		large["error"].(map[string]any)["type"] != problemBase+"above-ceiling" {
+		t.Errorf("in a batch: %s", batch.body)
+	}
+	s.set(func(w *world) { w.ceilings = ledger.Ceilings{} }) // the day is over
+	if a := s.post("/v1/transfers", order(), "Idempotency-Key", "k-1"); a.status != 201 {
+		t.Errorf("on another day, under the same key: %d %s", a.status, a.body)
+	}
+}

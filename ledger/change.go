@@ -137,9 +137,9 @@ func (c *Change) check(before Transfer) {
 	}
 }
 
-// Accept registers an order as a transfer: pending, or held when it has a date to wait for.
-// The caller has checked the order.
-func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
+// Accept registers an order as a transfer: pending, or held when it has a date to wait for, or when there are reasons to
+// hold it until a person releases it. The caller has checked the order.
+func Accept(o Order, id ID, epoch int, now time.Time, by By, held ...string) Change {
 	o.Metadata = maps.Clone(o.Metadata) // the request is made of them: nobody else may hold them
 	t := Transfer{Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Order: o, OrderHash: o.Hash()}
 	e := EventAccept
@@ -147,6 +147,11 @@ func Accept(o Order, id ID, epoch int, now time.Time, by By) Change {
 		e = EventHold
 		t.Holds = []Hold{{ID: uuid.NewSHA1(holdNamespace, fmt.Appendf(nil, "%s 1", id)), Operation: id, Source: HeldBySchedule,
 			Reason: "the order's not_before", By: by.Principal, Until: o.NotBefore, Begun: 1}}
+	}
+	for i, reason := range held { // it wants a person's release, as an operator's hold does
+		e = EventHold
+		t.Holds = append(t.Holds, Hold{ID: uuid.NewSHA1(holdNamespace, fmt.Appendf(nil, "%s 1 %d", id, i+1)), Operation: id, Source: HeldByOperator,
+			Reason: reason, By: "settled", Begun: 1})
 	}
 	c, err := t.move(&t.Operation, e, by, nil)
 	if err != nil {

@@ -38,6 +38,7 @@ type Acceptance struct {
 	Transfer Transfer // as stored: the new one, or the one that has the reference
 	Created  bool     // false: the reference was there already
 	Conflict bool     // the reference was there, with another content
+	Refused  error    // it is above a ceiling ([ErrCeiling]), and there is no transfer
 }
 
 // Live is what an actor says of itself.

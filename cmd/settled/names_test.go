@@ -59,6 +59,7 @@ func TestAnAbsurdValueIsAProblem(t *testing.T) {
 		"RECONCILE_INTERVAL=1ns": "shorter than", "REVERSAL_MAX_RETRIES=99999999999": "from 1 to", "REVERSAL_MAX_RETRIES=2000": "from 1 to",
 		"TRANSFER_BACKOFF_MAX=9000h": "longer than", "TRANSFER_CONDITION_MAX_AGE=1s": "shorter than", "EVENT_RETENTION=1000000d": "EVENT_RETENTION",
 		"STRIPE_CONCURRENCY=1000000": "from 1 to", "RECONCILE_RATE=99999": "from 1 to", "SHUTDOWN_TIMEOUT=100h": "longer than", "TRANSFER_RETRY_INTERVAL=1us": "shorter than",
+		"MAX_TRANSFER=1000": "of the form", "MAX_DAILY=eur:-1": "at least 1", "HOLD_NEW_DESTINATION=perhaps": "neither true nor false",
 	} {
 		name, _, _ := strings.Cut(line, "=")
 		if code, _, stderr := call(t, append([]string{line}, goodSettings...), "config"); code != exitUsage || !strings.Contains(stderr, says) || !strings.Contains(stderr, name) {

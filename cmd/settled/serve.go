@@ -103,6 +103,7 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	conf.policy.Epoch, conf.policy.EpochSince, conf.policy.Account = began.epoch, began.since, began.bound.Account
 	system, err := actors.New(actors.Config{
 		Store: crashStore(store0), Transient: db.Transient, Exhausted: db.Exhausted, Broken: db.Damaged, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
+		Ceilings: conf.ceilings, HoldNewDestination: conf.holdNew,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
 		Names:  store0.NamesFrom,
 		Verify: adapt.VerifyAccount(store0, client, conf.mode, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },

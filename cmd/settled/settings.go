@@ -56,6 +56,9 @@ type flags struct {
 	ReconcileRate            *string `var:"RECONCILE_RATE" def:"2" help:"reads of Stripe a second that a walk may make; each is of up to 100 transfers" placeholder:"X"`
 	ReconcilePolicy          *string `var:"RECONCILE_POLICY" def:"adopt" help:"what a walk applies by itself: adopt (what Stripe is read to hold), report (nothing)" placeholder:"X"`
 	ReconcileForeign         *string `var:"RECONCILE_FOREIGN" def:"report" help:"transfers that others make in the same account: report, ignore" placeholder:"X"`
+	MaxTransfer              *string `var:"MAX_TRANSFER" help:"the most of one transfer by currency, in minor units: eur:100000,usd:…; other currencies are refused" placeholder:"X"`
+	MaxDaily                 *string `var:"MAX_DAILY" help:"the most that one principal may order in a day of UTC, likewise" placeholder:"X"`
+	HoldNewDestination       *string `var:"HOLD_NEW_DESTINATION" def:"false" help:"true: a transfer to a destination that is new for its seller is held until it is released" placeholder:"X"`
 	EventRetention           *string `var:"EVENT_RETENTION" def:"90d" help:"how long the payload of a handled event is kept; its row stays" placeholder:"X"`
 	LogLevel                 *string `var:"LOG_LEVEL" def:"info" help:"debug, info, warn, error" placeholder:"X"`
 	LogFormat                *string `var:"LOG_FORMAT" help:"text or json; text on a terminal, else json" placeholder:"X"`
@@ -103,6 +106,8 @@ type config struct {
 	transferSweep  time.Duration
 	reversalSweep  time.Duration
 	reconcile      actors.Reconcile
+	ceilings       ledger.Ceilings
+	holdNew        bool // destinations of a seller
 	eventRetention time.Duration
 	logLevel       string
 	logFormat      string
@@ -294,6 +299,15 @@ func (v values) parse(sandbox bool) (config, []error) {
 		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second), c.reconcile.Rate*c.speed
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
 	}
+	ceilings := func(name string) map[ledger.Currency]int64 {
+		most, err := ledger.ParseCeilings(text(name))
+		if err != nil {
+			bad(name, "%w", err)
+		}
+		return most
+	}
+	c.ceilings = ledger.Ceilings{Transfer: ceilings("MAX_TRANSFER"), Daily: ceilings("MAX_DAILY")}
+	c.holdNew = boolean("HOLD_NEW_DESTINATION")
 	c.eventRetention = duration("EVENT_RETENTION", ages)
 	if c.mode == ledger.LiveMode {
 		problems = append(problems, v.weak(c)...)
