@@ -18,8 +18,14 @@ type shard struct {
 	// library drops the messages still queued when an actor stops, so a child is stopped
 	// only after it has confirmed, behind all that was sent to it before.
 	closing map[ledger.ID]*closing
-	bugs    map[ledger.ID]int // unexpected panics in a row
-	ending  bool              // its children were told to stop: one more would never hear of it, and keep it from ending
+	bugs    map[ledger.ID]bugs // unexpected panics in a row
+	ending  bool               // its children were told to stop: one more would never hear of it, and keep it from ending
+}
+
+// bugs are the panics of one actor that came one soon after the other.
+type bugs struct {
+	n    int
+	last time.Time
 }
 
 type closing struct {
@@ -53,6 +59,7 @@ type live struct{ reply chan<- ledger.Live }
 
 const (
 	bugsMost   = 3               // restarts after unexpected panics, in a row
+	bugsWithin = 24 * time.Hour  // so long after the last one a panic begins a new row: an actor may live for months
 	sweepDoubt = 5 * time.Second // a row without an actor may be on its way to one
 )
 
@@ -200,10 +207,15 @@ func (s *shard) HandleFailure(sys *actor.ActorSystem, sup actor.Supervisor, chil
 		sys.Root.Send(child, recall{})
 		return
 	}
-	s.bugs[id]++
+	row := s.bugs[id]
+	if time.Since(row.last) > bugsWithin {
+		row.n = 0
+	}
+	row.n, row.last = row.n+1, time.Now()
+	s.bugs[id] = row
 	s.sys.metrics.restarts.WithLabelValues("bug").Inc()
 	s.sys.bug(id.String(), reason)
-	switch n := s.bugs[id]; {
+	switch n := row.n; {
 	case n <= bugsMost:
 		sup.RestartChildren(child)
 		sys.Root.Send(child, recall{})

@@ -263,7 +263,7 @@ func (b *branch) Receive(c actor.Context) {
 	}
 	for n := range b.sys.shards {
 		pid, err := c.SpawnNamed(b.sys.props(func() actor.Actor {
-			return &shard{sys: b.sys, closing: make(map[ledger.ID]*closing), bugs: make(map[ledger.ID]int)}
+			return &shard{sys: b.sys, closing: make(map[ledger.ID]*closing), bugs: make(map[ledger.ID]bugs)}
 		}, restart{b.sys}), strconv.Itoa(n))
 		if err != nil {
 			panic(err)
