@@ -10,6 +10,11 @@ import (
 // seller; then it fails (private preview, docs.stripe.com/connect/pending-transfer-reversals).
 const KeptMost = 45 * 24 * time.Hour
 
+// A reversal that is kept pending holds its siblings up, as any that is under way does. Stripe keeps it for lack of
+// balance at the seller, and a sibling would wait for the same balance: to send it too could only take what the first
+// waits for, so that the older obligation fails after 45 days for the sake of the newer. So the order of obligations is
+// kept, and one operation at a time stays the rule.
+
 // keep records that Stripe took a reversal and keeps it pending. The answer is the key's stored
 // one, so no send of it is open any more; and no money has moved, so none is booked.
 func (t Transfer) keep(op *Operation, a Answer, detail string) (Change, error) {
