@@ -209,13 +209,19 @@ func (s *System) keep(items []store) {
 }
 
 // mark records that events were handled. What fails is told again by the next sweep, and then
-// marked.
+// marked. When only some cannot be written, because another session holds their rows, the others are
+// marked as halves, as the writer does with changes.
 func (s *System) mark(items []handled) {
 	ids := make([]string, len(items))
 	for i, it := range items {
 		ids[i] = it.event
 	}
 	if err := s.query(func(ctx context.Context) error { return s.conf.Store.HandleEvents(ctx, ids) }); err != nil {
+		if half := len(items) / 2; half > 0 && s.writable() {
+			s.mark(items[:half])
+			s.mark(items[half:])
+			return
+		}
 		s.log.Warn("events could not be marked as handled; they are told again", "events", len(ids), "err", err)
 		s.missed.Store(true)
 	}

@@ -267,7 +267,7 @@ func (t *transfer) unread(c actor.Context, l *look, err error) {
 		wait := t.sys.Policy().Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
 		time.AfterFunc(wait, func() { sys.tell(sys.shard(id), deliver{id, h}) })
 	case l.order != nil:
-		t.refuse(l.order, fmt.Errorf("%w: Stripe could not be read: %v", ledger.ErrUnavailable, err))
+		t.refuse(l.order, fmt.Errorf("%w: %w: %v", ledger.ErrUnavailable, ledger.ErrStripeAway, err))
 	case l.hint == nil: // the plan's: if it was a probe's, another's turn comes
 		t.endProbe(c, probeInVain)
 	}

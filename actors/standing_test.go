@@ -1,8 +1,10 @@
 package actors_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -222,4 +224,44 @@ func (l *logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+func TestAdoptSaysThatItIsStripeThatFails(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		id := w.one()
+		x := w.becomes(id, ledger.Completed)
+		w.script(stripesim.Rule{Kind: stripesim.KindAnswer, Path: reading, Status: 500, Times: -1})
+		_, err := w.node.system.Inject(w.Context(), ledger.Message{ID: ledger.ID{9}, Transfer: id, Type: ledger.MessageAdopt, StripeID: x.StripeID, By: ledger.By{Principal: "ann", Reason: "why not"}})
+		if !errors.Is(err, ledger.ErrStripeAway) || !errors.Is(err, ledger.ErrUnavailable) {
+			w.Errorf("adopt: %v", err)
+		}
+	})
+}
+
+func TestAnEventWhoseRowIsLockedKeepsNoOtherFromBeingMarked(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.node.store.onHandle(func(ids []string) error {
+			if slices.Contains(ids, "evt_locked") {
+				return errOutage
+			}
+			return nil
+		})
+		var events []ledger.StripeEvent
+		for _, id := range []string{"evt_a", "evt_b", "evt_locked", "evt_c", "evt_d"} {
+			events = append(events, ledger.StripeEvent{ID: id, Type: "payout.paid", Payload: []byte("{}"), Created: time.Now()})
+		}
+		if err := w.node.system.Receive(w.Context(), events); err != nil {
+			w.Fatal(err)
+		}
+		w.passes(10 * time.Second)
+		open, err := w.db.UnhandledEvents(w.Context(), "", 10)
+		if err != nil || len(open) != 1 || open[0].ID != "evt_locked" {
+			w.Errorf("not marked: %v, %v", open, err)
+		}
+		w.node.store.onHandle(nil)
+		w.passes(time.Hour)
+		if open, err = w.db.UnhandledEvents(w.Context(), "", 10); err != nil || len(open) != 0 {
+			w.Errorf("once its row is free: %v, %v", open, err)
+		}
+	})
 }

@@ -21,6 +21,7 @@ type faultyStore struct {
 	before, after atomic.Pointer[func(call string, changes []ledger.Change) error]
 	loads         atomic.Pointer[func(ids []ledger.ID) error]
 	drifts        atomic.Pointer[func() error]
+	handles       atomic.Pointer[func(ids []string) error]
 }
 
 // errOutage passes by waiting.
@@ -40,6 +41,15 @@ func (s *faultyStore) onBefore(f func(call string, changes []ledger.Change) erro
 	s.before.Store(&f)
 }
 func (s *faultyStore) onAfter(f func(call string, changes []ledger.Change) error) { s.after.Store(&f) }
+
+// onHandle errs instead of marking events as handled; nil ends that.
+func (s *faultyStore) onHandle(f func(ids []string) error) {
+	if f == nil {
+		s.handles.Store(nil)
+		return
+	}
+	s.handles.Store(&f)
+}
 
 // onLoad errs instead of a load; nil ends that.
 func (s *faultyStore) onLoad(f func(ids []ledger.ID) error) {
@@ -102,6 +112,11 @@ func (s *faultyStore) StoreEvents(ctx context.Context, events []ledger.StripeEve
 }
 
 func (s *faultyStore) HandleEvents(ctx context.Context, ids []string) error {
+	if f := s.handles.Load(); f != nil {
+		if err := (*f)(ids); err != nil {
+			return err
+		}
+	}
 	_, err := around(s, "handle_events", nil, func() (struct{}, error) { return struct{}{}, s.Store.HandleEvents(ctx, ids) })
 	return err
 }

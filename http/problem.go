@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/settled/settled/ledger"
@@ -126,6 +127,11 @@ func faultOf(err error) (f *fault, known bool) {
 		return faultf(illegalMove, "%s", ledger.Sentence(err)), true
 	case errors.Is(err, ledger.ErrConflict):
 		return faultf(conflict, "%s", ledger.Sentence(err)), true
+	case errors.Is(err, ledger.ErrStripeAway):
+		_, said, _ := strings.Cut(err.Error(), ledger.ErrStripeAway.Error()+": ")
+		f := faultf(unavailable, "Stripe could not be read, so nothing was done (%s). Ask again once it answers.", said)
+		f.retryAfter = retryAfterAMoment
+		return f, true
 	case errors.Is(err, ledger.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		f := faultf(unavailable, "The ledger did not answer in time. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
 		f.retryAfter = retryAfterAMoment

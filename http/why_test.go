@@ -1,6 +1,7 @@
 package http
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,13 @@ func TestWhyTellsWhatKeepsTheCallsBackAndForHowLong(t *testing.T) {
 				t.Errorf("%q %s, move of %s, next at %s", sentence, code, mover, next)
 			}
 		})
+	}
+}
+
+func TestThatStripeCannotBeReadIsNotBlamedOnTheLedger(t *testing.T) {
+	f, known := faultOf(fmt.Errorf("adopt transfer 01a2: %w: %w: %s", ledger.ErrUnavailable, ledger.ErrStripeAway, "read transfer tr_1: http_500: no"))
+	if want := "Stripe could not be read, so nothing was done (read transfer tr_1: http_500: no). Ask again once it answers."; !known || f.kind != unavailable || f.detail != want || f.retryAfter == 0 {
+		t.Errorf("%v %+v", known, f)
 	}
 }
 
