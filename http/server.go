@@ -124,6 +124,7 @@ type Server struct {
 
 	process       string // the first part of request IDs
 	requestNumber atomic.Uint64
+	large         largeBodies  // of webhooks
 	complained    atomic.Int64 // when a refused webhook was last logged, in Unix nanoseconds
 
 	public, admin *fasthttp.Server
@@ -189,7 +190,7 @@ func New(c Config) (*Server, error) {
 	rand.Read(chance[:])
 	s.process = hex.EncodeToString(chance[:])
 
-	if s.public, err = s.newServer(publicRoutes, nil, webhookBytes, nil); err != nil {
+	if s.public, err = s.newServer(publicRoutes, nil, webhookBytes, s.webhookBody); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
 	s.public.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {

@@ -280,6 +280,24 @@ func TestAWebhookThatIsTooLargeIsRefusedBeforeItIsRead(t *testing.T) {
 	}
 }
 
+// Whoever signs nothing can send bodies all the same: only few large ones are read, and all usual ones.
+func TestOnlyFewWebhooksMayBeLargeAtATime(t *testing.T) {
+	s := open(t)
+	large := strings.Replace(eventText, `"a": "`, `"a": "`+strings.Repeat("x", webhookUsual), 1)
+	for range largeMost {
+		s.deliver(large, "t=1,v1=00").wants(t, invalidSignature)
+	}
+	s.deliver(large, sign(secretOld, large, s.now())).wants(t, bodyTooLarge)
+	usual := strings.Replace(eventText, `"a": "`, `"a": "`+strings.Repeat("x", webhookUsual-len(eventText)), 1)
+	if a := s.deliver(usual, sign(secretOld, usual, s.now())); a.status != 200 {
+		t.Errorf("a usual one: %d %s", a.status, a.body)
+	}
+	s.pass(s.server.limits.Read)
+	if a := s.deliver(large, sign(secretOld, large, s.now())); a.status != 200 {
+		t.Errorf("a moment later: %d %s", a.status, a.body)
+	}
+}
+
 func TestAWebhookInDisguiseIsRefused(t *testing.T) {
 	s := open(t)
 	s.deliver(eventText, sign(secretOld, eventText, s.now()), "Content-Encoding", "gzip").wants(t, unsupportedMedia)
