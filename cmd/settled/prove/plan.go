@@ -109,7 +109,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.drawWeather(rand.New(rand.NewPCG(seed, 20)))
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
-	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) == 0
+	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) != 0
 	p.drawListless(rand.New(rand.NewPCG(seed, 61)))
 	if rng := rand.New(rand.NewPCG(seed, 29)); rng.IntN(4) == 0 {
 		p.Kept = 1 + rng.IntN(transfers)
