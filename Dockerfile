@@ -15,6 +15,7 @@ COPY --from=build --chown=65534:65534 /out/data /data
 USER 65534:65534
 WORKDIR /data
 # Inside a container loopback is nobody's: publish 8080 for Stripe, and keep 8081 private.
+# Who asks 8081 by the name of the container needs that name in ADMIN_HOSTS; localhost and its address need nothing.
 ENV PUBLIC_ADDR=0.0.0.0:8080 ADMIN_ADDR=0.0.0.0:8081 ADMIN_ADDR_ALLOW=0.0.0.0 DATABASE_URL=sqlite:/data/settled.db
 EXPOSE 8080 8081
 VOLUME /data
