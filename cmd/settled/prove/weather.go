@@ -59,10 +59,10 @@ func (p *plan) drawWeather(rng *rand.Rand) {
 	}
 }
 
-// famine has all orders be of one currency, of which the platform has nothing while trouble lasts; four
+// famine has all orders be of one currency, of which the platform has nothing while trouble lasts; twelve
 // times an hour a little comes in that pays for none. Whoever wakes all that wait is heard.
 func (p *plan) famine() {
-	s := spell{Kind: "no funds", For: p.Troubled, Currency: p.orders[0].order.Money.Currency, Each: 15 * time.Minute, Amount: 1}
+	s := spell{Kind: "no funds", For: p.Troubled, Currency: p.orders[0].order.Money.Currency, Each: 5 * time.Minute, Amount: 1}
 	for i := range p.orders {
 		p.orders[i].order.Money.Currency = s.Currency
 	}
