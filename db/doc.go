@@ -19,6 +19,27 @@
 // server, [Options.Now]) or a caller's, in UTC and in whole microseconds: finer parts of a
 // caller's time are cut off.
 //
+// # Hashes
+//
+// Whatever is stored is covered by a hash that the audit recomputes, so that what somebody changes past
+// the triggers is noticed, and named:
+//
+//	transfers, reversals, holds   in history.content, as the newest step left them (ledger/content.go)
+//	history, postings             in history.chain, from row to row of a transfer (ledger/chain.go)
+//	all of the history            in seals, from commit to commit (ledger/seal.go, seals.go)
+//	messages, events, drift       a hash in each row, and censuses of which rows there are (census.go)
+//	meta, tokens, migrations      a hash over the table (sums.go)
+//
+// A chain of seals belongs to one process. One chain for all daemons over a PostgreSQL would have each
+// group commit hold a lock until it is on the disk, and so two daemons commit no faster than one, and
+// both wait while either of them stands still. Nothing would be gained by that: a chain begins with the
+// ends of all others that no chain names yet, so that all of them hang together, and only the newest
+// ends can be cut off unseen. Those leave the database: see cmd/settled/anchor.go. A commit of 250
+// changes takes 3 to 10 % longer by the content and the seal together, one of a single change about 10 %:
+// on PostgreSQL a round trip.
+//
+// coverage_test.go changes every column of every table, and takes out every row.
+//
 // # Text
 //
 // bun writes values into the text of its statements, where a NUL byte or a byte that is not
