@@ -34,9 +34,12 @@
 // group commit hold a lock until it is on the disk, and so two daemons commit no faster than one, and
 // both wait while either of them stands still. Nothing would be gained by that: a chain begins with the
 // ends of all others that no chain names yet, so that all of them hang together, and only the newest
-// ends can be cut off unseen. Those leave the database: see cmd/settled/anchor.go. A commit of 250
-// changes takes 3 to 10 % longer by the content and the seal together, one of a single change about 10 %:
-// on PostgreSQL a round trip.
+// ends can be cut off unseen. Those leave the database: see cmd/settled/anchor.go.
+//
+// It costs: BenchmarkCommit, with the content and the seal and without, medians of three interleaved runs on
+// two cores, changes a second: PostgreSQL 700 of 880 in commits of one change, 9,200 of 10,900 in those of
+// 32, 13,700 of 17,900 in those of 250; SQLite 5,100 of 7,200, 15,800 of 19,400, 18,900 of 22,200. In small
+// commits that is one more statement, and on PostgreSQL its round trip.
 //
 // coverage_test.go changes every column of every table, and takes out every row.
 //
