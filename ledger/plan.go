@@ -60,7 +60,9 @@ func (d Digest) Add(h History) Digest {
 		if a.Reaction.Waits() {
 			return d.waits(h)
 		}
-		d.Refusals++
+		if a.Verdict != NotExecuted { // the last send that was open never reached Stripe: nobody refused
+			d.Refusals++
+		}
 	case EventKeep:
 		return Digest{} // whatever came before, Stripe has it
 	case EventNotExecuted:

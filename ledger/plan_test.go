@@ -16,11 +16,13 @@ func TestADigestSaysWhatTheHistorySaysAboutWaiting(t *testing.T) {
 		rows []History
 		want Digest
 	}{
-		"nothing happened yet":              {[]History{row(EventAccept, Answer{}, 0)}, Digest{}},
-		"a send is no setback":              {[]History{send(1)}, Digest{}},
-		"a refusal counts":                  {[]History{send(1), row(EventRefuse, refused, 1)}, Digest{Refusals: 1, Setbacks: 1, First: at(1), Last: at(1), LastAnswer: refused}},
-		"refusals add up":                   {[]History{send(1), row(EventRefuse, refused, 1), send(1), row(EventRefuse, storedNo, 5)}, Digest{Refusals: 2, Setbacks: 2, First: at(1), Last: at(5), LastAnswer: storedNo}},
-		"a rate limit is no refusal":        {[]History{send(1), row(EventNotExecuted, rateLimited, 1)}, Digest{Setbacks: 1, First: at(1), Last: at(1), LastAnswer: rateLimited}},
+		"nothing happened yet":       {[]History{row(EventAccept, Answer{}, 0)}, Digest{}},
+		"a send is no setback":       {[]History{send(1)}, Digest{}},
+		"a refusal counts":           {[]History{send(1), row(EventRefuse, refused, 1)}, Digest{Refusals: 1, Setbacks: 1, First: at(1), Last: at(1), LastAnswer: refused}},
+		"refusals add up":            {[]History{send(1), row(EventRefuse, refused, 1), send(1), row(EventRefuse, storedNo, 5)}, Digest{Refusals: 2, Setbacks: 2, First: at(1), Last: at(5), LastAnswer: storedNo}},
+		"a rate limit is no refusal": {[]History{send(1), row(EventNotExecuted, rateLimited, 1)}, Digest{Setbacks: 1, First: at(1), Last: at(1), LastAnswer: rateLimited}},
+		"one of what was taken for lost is none": {[]History{send(1), row(EventLose, timedOut, 1), row(EventRefuse, rateLimited, 2)},
+			Digest{Setbacks: 2, First: at(1), Last: at(2), LastAnswer: rateLimited}},
 		"a lost answer is no refusal":       {[]History{send(1), row(EventLose, timedOut, 1)}, Digest{Setbacks: 1, First: at(1), Last: at(1), LastAnswer: timedOut}},
 		"a proof of absence is a refusal":   {[]History{send(1), row(EventLose, timedOut, 1), row(EventProveAbsent, Answer{}, 700)}, Digest{Refusals: 1, Setbacks: 2, First: at(1), Last: at(700)}},
 		"a server error makes it doubtful":  {[]History{send(1), row(EventLose, serverError, 1)}, Digest{Setbacks: 1, First: at(1), Last: at(1), LastAnswer: serverError, Doubtful: true}},

@@ -109,7 +109,7 @@ func (n *node) supervise() {
 	}
 	n.w.met("daemon that must not go on")
 	n.stop()
-	n.w.background(func() { n.w.revive(n.slot, n.w.chance.within(20*time.Minute, "revive")) })
+	n.w.background(func() { n.w.revive(n.slot, n.w.chance.within(20*time.Minute, "revive after "+n.name)) })
 }
 
 // turn lets one message at a time come from the daemon's goroutines and timers.
@@ -135,7 +135,7 @@ func (n *node) die(why string) {
 		n.system.Stop(at)
 		n.server.Shutdown(at)
 	})
-	w.background(func() { w.revive(n.slot, w.chance.within(20*time.Minute, "revive")) })
+	w.background(func() { w.revive(n.slot, w.chance.within(20*time.Minute, "revive after "+n.name)) })
 }
 
 // stop ends the daemon in order.

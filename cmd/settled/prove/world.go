@@ -329,7 +329,7 @@ func (w *world) misfortunes() {
 				return
 			}
 			n.stop()
-			w.revive(n.slot, w.chance.within(time.Hour, "revive"))
+			w.revive(n.slot, w.chance.within(time.Hour, "revive after "+n.name))
 		})
 	}
 }
