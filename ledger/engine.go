@@ -13,7 +13,7 @@ var (
 	// time: nothing is known to have happened, and asking again is safe.
 	ErrUnavailable = errors.New("the ledger cannot be reached at the moment")
 	// ErrStripeAway reports that Stripe could not be read; it is an [ErrUnavailable] of another's making.
-	ErrStripeAway = errors.New("Stripe could not be read")
+	ErrStripeAway = errors.New("nothing could be read at Stripe")
 	// ErrNewEpoch reports that the ledger is in a later epoch than this process knows of: its
 	// database lost commits. Nothing is written any more; a new start learns the epoch.
 	ErrNewEpoch = errors.New("the ledger began a new epoch since this process started: it must start again")
