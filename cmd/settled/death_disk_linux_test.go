@@ -225,11 +225,11 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 	s.finish(ctx, p, ordered, 1, s.worker.env, "1 full disk")
 }
 
-// largeEvent is an event of a size, which does not compress.
+// largeEvent is an event of a size, which does not compress, and of a type whose payload is kept.
 func largeEvent(seed uint64, size int) string {
 	var b strings.Builder
 	for x := seed | 1; b.Len() < size; x = x*6364136223846793005 + 1442695040888963407 {
 		fmt.Fprintf(&b, "%016x", x)
 	}
-	return fmt.Sprintf(`{"id":"evt_large_%d","object":"event","type":"payout.failed","api_version":"2023-10-16","created":1,"livemode":false,"data":{"object":{"id":"po_1","description":"%s"}}}`, size, b.String())
+	return fmt.Sprintf(`{"id":"evt_large_%d","object":"event","type":"transfer.updated","api_version":"2023-10-16","created":1,"livemode":false,"data":{"object":{"id":"tr_1","object":"transfer","description":"%s"}}}`, size, b.String())
 }
