@@ -271,6 +271,13 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		end()
 		out.add("settled serve with another "+change[:strings.Index(change, "=")], heard.said)
 	}
+	// What Stripe said of an order is stored by now, however slow the machine is.
+	err = again(ctx, 20*time.Millisecond, func() (bool, error) {
+		return regexp.MustCompile(`"error_message": ?"[^"]`).MatchString(ask("GET", admin+"/v1/transfers?limit=100", "", token)), nil
+	})
+	if err != nil {
+		t.Errorf("no order was refused: %v", err)
+	}
 	// As it dies of SIGQUIT it prints every goroutine, as it does for a panic.
 	s.worker.cmd.Process.Signal(syscall.SIGQUIT)
 	<-s.worker.done
