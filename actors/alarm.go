@@ -20,11 +20,15 @@ func (s *System) alarm(kind string, args ...any) {
 // makes no move any more.
 func (s *System) needsPerson(change *ledger.Change) {
 	h := &change.History
-	if h.To == h.From {
+	var kind string
+	switch {
+	case h.To == h.From:
 		return
-	}
-	kind := map[ledger.State]string{ledger.PermanentlyFailed: "gave_up", ledger.Parked: "parked"}[h.To]
-	if kind == "" {
+	case h.To == ledger.PermanentlyFailed:
+		kind = "gave_up"
+	case h.To == ledger.Parked:
+		kind = "parked"
+	default:
 		return
 	}
 	op := change.Subject()

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -179,7 +178,7 @@ func TestWhoWaitsForFundsSaysHowManyDoAndWhenOneAsks(t *testing.T) {
 }
 
 func TestWhatIsGivenUpRaisesAnAlarmWithItsSentence(t *testing.T) {
-	var log logged
+	var log lines
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		if n := w.count("alarms_total", "kind", "gave_up"); n != 0 {
 			w.Errorf("%v before anything was", n)
@@ -206,24 +205,6 @@ func TestWhatIsParkedRaisesAnAlarm(t *testing.T) {
 		w.passes(0)
 		w.alarms(map[string]int{"parked": 1})
 	})
-}
-
-// logged is a log that a test reads.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func TestAdoptSaysThatItIsStripeThatFails(t *testing.T) {

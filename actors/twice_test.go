@@ -62,7 +62,7 @@ func TestATransferThatIsListedTwiceWasPaidOnce(t *testing.T) {
 	}, overlap)
 }
 
-// lines counts what is logged.
+// lines is a log that a test reads.
 type lines struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -74,11 +74,13 @@ func (l *lines) Write(line []byte) (int, error) {
 	return l.all.Write(line)
 }
 
-func (l *lines) count(text string) int {
+func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Count(l.all.String(), text)
+	return l.all.String()
 }
+
+func (l *lines) count(text string) int { return strings.Count(l.String(), text) }
 
 func TestAFirstWalkTellsOfOthersTransfersInOneLine(t *testing.T) {
 	log := &lines{}

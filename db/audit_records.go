@@ -56,16 +56,21 @@ func paged[R any](ctx context.Context, page func(last *R) *bun.SelectQuery, look
 	}
 }
 
+// byID reads the rows of a table in the order of their IDs.
+func byID[R any](ctx context.Context, q bun.IDB, id func(*R) ledger.ID, look func(*R)) error {
+	return paged(ctx, func(last *R) *bun.SelectQuery {
+		s := q.NewSelect().Model((*R)(nil)).OrderExpr("id")
+		if last != nil {
+			s.Where("id > ?", id(last))
+		}
+		return s
+	}, look)
+}
+
 // auditMessages recomputes the seals of messages, and looks for the message that a step of the history,
 // or a decision about a finding, names.
 func (d *DB) auditMessages(ctx context.Context, differ differs) error {
-	err := paged(ctx, func(last *messageRow) *bun.SelectQuery {
-		q := d.read.NewSelect().Model((*messageRow)(nil)).OrderExpr("id")
-		if last != nil {
-			q.Where("id > ?", last.ID)
-		}
-		return q
-	}, func(m *messageRow) {
+	err := allMessages(ctx, d.read, func(m *messageRow) {
 		if is := m.seal(); is != m.Seal {
 			differ(m.TransferID, "message %s is not as it was written: found the hash %.16s, expected %.16s", m.ID, is, seal(m.Seal))
 		}
@@ -106,16 +111,26 @@ type eventKey struct {
 	Seq int64 `bun:"seq"`
 }
 
-func eventKeys(q bun.IDB, last *eventKey) *bun.SelectQuery {
-	s := q.NewSelect().Table("events").Column("seq", "id", "type", "account", "livemode", "api_version", "object", "created", "claimed_at", "seal").OrderExpr("seq")
-	if last != nil {
-		s.Where("seq > ?", last.Seq)
-	}
-	return s
+func allMessages(ctx context.Context, q bun.IDB, look func(*messageRow)) error {
+	return byID(ctx, q, func(m *messageRow) ledger.ID { return m.ID }, look)
+}
+
+func allFindings(ctx context.Context, q bun.IDB, look func(*driftRow)) error {
+	return byID(ctx, q, func(f *driftRow) ledger.ID { return f.ID }, look)
+}
+
+func allEvents(ctx context.Context, q bun.IDB, look func(*eventKey)) error {
+	return paged(ctx, func(last *eventKey) *bun.SelectQuery {
+		s := q.NewSelect().Table("events").Column("seq", "id", "type", "account", "livemode", "api_version", "object", "created", "claimed_at", "seal").OrderExpr("seq")
+		if last != nil {
+			s.Where("seq > ?", last.Seq)
+		}
+		return s
+	}, look)
 }
 
 func (d *DB) auditEvents(ctx context.Context, differ differs) error {
-	return paged(ctx, func(last *eventKey) *bun.SelectQuery { return eventKeys(d.read, last) }, func(e *eventKey) {
+	return allEvents(ctx, d.read, func(e *eventKey) {
 		if is := e.seal(); is != e.Seal {
 			differ(ledger.ID{}, "event %q is not as it was written: found the hash %.16s, expected %.16s", e.ID, is, seal(e.Seal))
 		}
@@ -123,13 +138,7 @@ func (d *DB) auditEvents(ctx context.Context, differ differs) error {
 }
 
 func (d *DB) auditFindings(ctx context.Context, differ differs) error {
-	err := paged(ctx, func(last *driftRow) *bun.SelectQuery {
-		q := d.read.NewSelect().Model((*driftRow)(nil)).OrderExpr("id")
-		if last != nil {
-			q.Where("id > ?", last.ID)
-		}
-		return q
-	}, func(f *driftRow) {
+	err := allFindings(ctx, d.read, func(f *driftRow) {
 		if is := f.seal(); is != f.Seal {
 			differ(f.TransferID, "finding %s, or who decided about it, is not as it was written: found the hash %.16s, expected %.16s", f.ID, is, seal(f.Seal))
 		}

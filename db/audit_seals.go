@@ -62,8 +62,8 @@ func (a *sealAudit) chains(chains []sealChainRow) {
 		if is := ledger.BeginSeals(c.No, c.At.time(), c.Heads).Hash; is != c.Hash {
 			a.differ(ledger.ID{}, "the beginning of chain %d of seals is not as it was written: found the hash %.16s, expected %.16s", c.No, is, c.Hash)
 		}
-		for line := range strings.Lines(c.Heads) {
-			if s, err := ledger.ParseSeal(strings.TrimSuffix(line, "\n")); err == nil {
+		for line := range strings.SplitSeq(c.Heads, "\n") {
+			if s, err := ledger.ParseSeal(line); err == nil {
 				a.named[s] = c.No
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -137,7 +138,7 @@ func syncFile(path string) (size int64, err error) {
 // file that it is a copy of: see [DB.RaiseEpoch].
 func (*lite) identity(ctx context.Context, tx bun.Tx) (string, error) {
 	known, err := readMeta(ctx, tx, metaIdentity)
-	if err != nil || len(known) < len(backupMark) || known[:len(backupMark)] != backupMark {
+	if err != nil || !strings.HasPrefix(known, backupMark) {
 		return "", err
 	}
 	return "restored from a " + known, nil

@@ -183,32 +183,20 @@ func sealRecords(ctx context.Context, tx bun.Tx) error {
 			_, fail = q.WherePK().Exec(ctx)
 		}
 	}
-	err := paged(ctx, func(last *messageRow) *bun.SelectQuery {
-		q := tx.NewSelect().Model((*messageRow)(nil)).OrderExpr("id")
-		if last != nil {
-			q.Where("id > ?", last.ID)
-		}
-		return q
-	}, func(m *messageRow) {
+	err := allMessages(ctx, tx, func(m *messageRow) {
 		if m.Seal = m.seal(); m.ActedBefore != "" || m.Refusal != "" || !m.DoneAt.IsZero() {
 			m.ReceiptSeal = m.receiptSeal()
 		}
 		set(tx.NewUpdate().Model(m).Column("seal", "receipt_seal"))
 	})
 	if err == nil {
-		err = paged(ctx, func(last *driftRow) *bun.SelectQuery {
-			q := tx.NewSelect().Model((*driftRow)(nil)).OrderExpr("id")
-			if last != nil {
-				q.Where("id > ?", last.ID)
-			}
-			return q
-		}, func(f *driftRow) {
+		err = allFindings(ctx, tx, func(f *driftRow) {
 			f.Seal = f.seal()
 			set(tx.NewUpdate().Model(f).Column("seal"))
 		})
 	}
 	if err == nil {
-		err = paged(ctx, func(last *eventKey) *bun.SelectQuery { return eventKeys(tx, last) }, func(e *eventKey) {
+		err = allEvents(ctx, tx, func(e *eventKey) {
 			if fail == nil {
 				_, fail = tx.NewUpdate().Table("events").Set("seal = ?", e.seal()).Where("seq = ?", e.Seq).Exec(ctx)
 			}

@@ -152,8 +152,8 @@ func sealChains(ctx context.Context, q bun.IDB) (chains []sealChainRow, err erro
 func unnamedEnds(chains []sealChainRow, ends []ledger.Seal) []ledger.Seal {
 	named := make(map[string]bool)
 	for i := range chains {
-		for line := range strings.Lines(chains[i].Heads) {
-			named[strings.TrimSuffix(line, "\n")] = true
+		for line := range strings.SplitSeq(chains[i].Heads, "\n") {
+			named[line] = true
 		}
 	}
 	return slices.DeleteFunc(ends, func(s ledger.Seal) bool { return named[s.String()] })

@@ -3,7 +3,6 @@ package http
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -192,11 +191,10 @@ func parseDriftFilter(given map[string]string) (audit.Filter, error) {
 		refuse("status", "must be one of open, accepted, cleared")
 	}
 	if text, ok := given["limit"]; ok {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > limitMax || text != strconv.Itoa(n) {
-			refuse("limit", "must be a number from 1 to %d", limitMax)
+		var err error
+		if f.Limit, err = parseLimit(text); err != nil {
+			refuse("limit", "%s", err)
 		}
-		f.Limit = n
 	}
 	if text, ok := given["cursor"]; ok {
 		var err error

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"strconv"
 
 	"github.com/settled/settled/ledger"
 )
@@ -33,8 +32,8 @@ func (s *Server) getHistory(c *call) (reply, error) {
 	var before int64
 	size := limitDefault
 	if s, ok := given["limit"]; ok {
-		if size, err = strconv.Atoi(s); err != nil || size < 1 || size > limitMax || s != strconv.Itoa(size) {
-			return reply{}, wrongField("limit", "must be a number from 1 to %d", limitMax)
+		if size, err = parseLimit(s); err != nil {
+			return reply{}, wrongField("limit", "%s", err)
 		}
 	}
 	if s, ok := given["cursor"]; ok {

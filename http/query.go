@@ -102,11 +102,9 @@ func parseFilter(given map[string]string) (ledger.Filter, error) {
 		}
 	}
 	if s, ok := given["limit"]; ok {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > limitMax || s != strconv.Itoa(n) {
-			refuse("limit", "must be a number from 1 to %d", limitMax)
+		if f.Limit, err = parseLimit(s); err != nil {
+			refuse("limit", "%s", err)
 		}
-		f.Limit = n
 	}
 	if s, ok := given["cursor"]; ok {
 		if f.Before, err = parseCursor(s); err != nil {
@@ -136,3 +134,12 @@ func parseCursor(s string) (ledger.ID, error) {
 }
 
 var errNoCursor = errors.New("is no cursor of ours: pass on the next of the page before, unchanged")
+
+// parseLimit reads how many rows a page may have.
+func parseLimit(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > limitMax || s != strconv.Itoa(n) {
+		return 0, fmt.Errorf("must be a number from 1 to %d", limitMax)
+	}
+	return n, nil
+}

@@ -15,14 +15,11 @@ type backupCommand struct {
 
 // Run backs an SQLite ledger up, while a daemon runs or not.
 func (c backupCommand) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w, false)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := d.Check(ctx); err != nil {
-		return err
-	}
 	size, err := d.Backup(ctx, c.Path)
 	if errors.Is(err, db.ErrNoBackup) {
 		return usageError{err}

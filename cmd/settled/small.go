@@ -116,6 +116,19 @@ func openOnly(ctx context.Context, f flags, w world, makes bool) (*db.DB, error)
 	return db.Open(ctx, conf.databaseURL, db.Options{Existing: !makes, Log: newLogger(conf, w.stderr)})
 }
 
+// openCurrent opens the database, which must be up to date.
+func openCurrent(ctx context.Context, f flags, w world) (*db.DB, error) {
+	d, err := openOnly(ctx, f, w, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Check(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
 // Run applies the pending migrations.
 func (c migrateUp) Run(ctx context.Context, w world) error {
 	d, err := openOnly(ctx, c.flags, w, true)
@@ -167,14 +180,11 @@ func (c migrateDump) Run(w world) error {
 
 // Run takes a person's word for a ledger's mode.
 func (c migrateMode) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w, false)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := d.Check(ctx); err != nil {
-		return err
-	}
 	if err := d.DeclareMode(ctx, ledger.Mode(c.Mode)); err != nil {
 		return misbound(err)
 	}
@@ -184,14 +194,11 @@ func (c migrateMode) Run(ctx context.Context, w world) error {
 
 // Run begins a new epoch.
 func (c migrateRestored) Run(ctx context.Context, w world) error {
-	d, err := openOnly(ctx, c.flags, w, false)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := d.Check(ctx); err != nil {
-		return err
-	}
 	epoch, err := d.RaiseEpoch(ctx)
 	if err != nil {
 		return err

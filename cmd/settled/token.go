@@ -71,7 +71,7 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 	if c.Expires < 0 {
 		return usageError{fmt.Errorf("--expires: %s is over already", c.Expires)}
 	}
-	d, err := openTokens(ctx, c.flags, w)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
@@ -103,22 +103,9 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 	return err
 }
 
-// openTokens opens the database, which must be up to date.
-func openTokens(ctx context.Context, f flags, w world) (*db.DB, error) {
-	d, err := openOnly(ctx, f, w, false)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.Check(ctx); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
-}
-
 // Run lists the tokens.
 func (c tokenList) Run(ctx context.Context, w world) error {
-	d, err := openTokens(ctx, c.flags, w)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
@@ -145,7 +132,7 @@ func (c tokenList) Run(ctx context.Context, w world) error {
 
 // Run ends tokens. A daemon that runs takes them for some seconds more.
 func (c tokenRevoke) Run(ctx context.Context, w world) error {
-	d, err := openTokens(ctx, c.flags, w)
+	d, err := openCurrent(ctx, c.flags, w)
 	if err != nil {
 		return err
 	}
