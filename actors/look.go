@@ -306,6 +306,9 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 // adopt settles the operation by what was read.
 func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeID, how string, found []ledger.StripeTransfer) {
 	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, how)
+	if taken, is, wrong := t.takesIn(found, ledger.By{}); is || wrong != nil {
+		change, changed, err = taken, is, wrong
+	}
 	if errors.Is(err, ledger.ErrConflict) {
 		t.applied(c, l)
 		if l.order != nil {
@@ -335,9 +338,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 			t.learned(c, ch, awaited)
 			t.confirmed(ch, expected)
 			t.applied(c, l)
-			if was.Generation == 0 { // and that is the ledger's last word: an actor that is behind it proves nothing
-				go t.sys.unsent(&was, at, stripeID)
-			}
+			t.sys.outran(&was, ch.Subject(), at, stripeID)
 		}
 		if l.order != nil {
 			l.order.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})

@@ -106,7 +106,15 @@ func (s *System) outlived(operation ledger.ID, stripeID string) {
 	s.fail(fmt.Errorf("the ledger cannot be gone on with: %w: Stripe holds %s, and the database lost it", ledger.ErrNewEpoch, stripeID))
 }
 
-// unsent follows evidence for an operation of which nothing was ever sent here: the commit of the
+// outran follows evidence, which won its commit, for an operation as it was and as it is. (That is the ledger's last word:
+// an actor that is behind it proves nothing.)
+func (s *System) outran(was, is *ledger.Operation, created time.Time, stripeID string) {
+	if was.Generation == 0 || is.Epoch > was.Epoch || is.Generation > was.Generation {
+		go s.unsent(was, created, stripeID)
+	}
+}
+
+// unsent follows evidence for an operation of which that was never sent here: the commit of the
 // send was lost, and with it perhaps others.
 func (s *System) unsent(op *ledger.Operation, created time.Time, stripeID string) {
 	err := s.query(func(ctx context.Context) error {

@@ -274,3 +274,44 @@ func TestAProbeThatMayRepeatALostOrderIsLookedUpAndSent(t *testing.T) {
 		}
 	})
 }
+
+// What was given up, retried by a person, paid, and then lost but for the giving up, is taken in by a walk: whether or
+// not a new generation was begun for it. The first kind is proof that commits were lost.
+func TestWhatWasGivenUpAndPaidInWhatWasLostIsTakenIn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code   string
+		stored bool
+		epoch  int
+	}{
+		"under a new key": {"transfers_not_allowed", true, 2},
+		"under the key whose refusal nobody understood": {"account_invalid", false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			walks := func(c *actors.Config) { c.Reconcile = actors.Reconcile{Interval: time.Hour} }
+			inWorld(t, stripesim.Config{}, func(w *world) {
+				w.deaf()
+				refused := refusal(creating, tc.code, 1)
+				refused.Store = tc.stored
+				w.script(refused)
+				id := w.one()
+				w.becomes(id, ledger.PermanentlyFailed)
+				before := w.copied()
+				w.passes(time.Hour)
+				w.says(id, ledger.Message{Type: ledger.MessageRetry})
+				w.becomes(id, ledger.Completed)
+				w.passes(time.Hour)
+				w.putBack(before)
+				w.node = w.start(walks)
+				w.passes(5 * time.Minute)
+				x := w.becomes(id, ledger.Completed)
+				w.paidOnce(1)
+				if x.StripeID != w.sim.Truth().Transfers[0].ID {
+					t.Errorf("it is %s", x.StripeID)
+				}
+				if epoch, _, _, err := w.db.Epoch(context.Background()); err != nil || epoch != tc.epoch {
+					t.Errorf("epoch %d, want %d (%v)", epoch, tc.epoch, err)
+				}
+			}, walks)
+		})
+	}
+}

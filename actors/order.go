@@ -190,10 +190,18 @@ func (t *transfer) decide(c actor.Context, read sighted) {
 	})
 }
 
-// adoptOutside books what others reversed, as Stripe was read to hold it.
+// adoptOutside books what others reversed, and a reversal of ours that the database lost, as Stripe was read to hold it.
 func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
-	change, changed, err := x.AdoptOutside(s, m.message.By)
+	outdone, stripeID, created := x.OutdoneBy(s)
+	var was ledger.Operation
+	if outdone != nil {
+		was = *outdone
+	}
+	change, changed, err := t.takesIn([]ledger.StripeTransfer{s}, m.message.By)
+	if outdone == nil {
+		change, changed, err = x.AdoptOutside(s, m.message.By)
+	}
 	if err != nil {
 		t.refuse(m, err)
 		return
@@ -203,9 +211,22 @@ func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTrans
 		return
 	}
 	before := x.State
-	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
+	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
 		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
+		if err == nil && outdone != nil {
+			t.sys.outran(&was, ch.Subject(), created, stripeID)
+		}
 	})
+}
+
+// takesIn is [ledger.Transfer.TakeIn] of what was read.
+func (t *transfer) takesIn(found []ledger.StripeTransfer, by ledger.By) (change ledger.Change, changed bool, err error) {
+	for _, s := range found {
+		if change, changed, err = t.w.record.Transfer.TakeIn(s, by); changed || err != nil {
+			return change, changed, err
+		}
+	}
+	return ledger.Change{}, false, nil
 }
 
 // forbid refuses a message, but not by a record that may be older than the message: another

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -68,8 +67,7 @@ func Rebuild(s StripeTransfer, account string, id ID, epoch int, by By) (Change,
 	if err != nil {
 		return Change{}, err
 	}
-	generation, _ := strconv.Atoi(s.Metadata[MetaGeneration])
-	keys, _ := strconv.Atoi(s.Metadata[MetaEpoch])
+	keys, generation, _ := keyed(s.Metadata)
 	c := Change{After: Transfer{
 		Operation: Operation{ID: id, Name: name, State: state, Epoch: max(keys, 0), Seen: epoch, Generation: max(generation, 0),
 			FirstSentAt: s.Created, StripeID: s.ID},

@@ -124,8 +124,9 @@ func (f *Finding) Message() (m ledger.Message, proposed bool) {
 	return m, false
 }
 
-// Propose decides on the repair of a difference of a row; t is nil when there is no row.
-func Propose(d Difference, t *ledger.Transfer) Repair {
+// Propose decides on the repair of a difference of a row; t is nil when there is no row. held are the transfers at
+// Stripe that were compared.
+func Propose(d Difference, t *ledger.Transfer, held []ledger.StripeTransfer) Repair {
 	if t == nil {
 		return RepairNone
 	}
@@ -139,6 +140,12 @@ func Propose(d Difference, t *ledger.Transfer) Repair {
 		return RepairAdopt
 	case d.Class == FalseFailed && op != nil && (op.State == "held" || op.State == "pending" || op.State == "failed"):
 		return RepairAdopt // what is at its end is not taken back
+	case d.Class == FalseFailed:
+		for _, s := range held { // unless the row cannot know that it is one
+			if _, id, _ := t.OutdoneBy(s); id == d.StripeID {
+				return RepairAdopt
+			}
+		}
 	}
 	return RepairNone
 }
@@ -204,7 +211,7 @@ var Mendings = []Mending{Apply, Accept, Reopen}
 // Found makes the finding of a difference: t is the row, nil when there is none, and held the
 // transfers at Stripe that were compared. Its ID and times are given when it is stored.
 func Found(d Difference, t *ledger.Transfer, held []ledger.StripeTransfer) Finding {
-	f := Finding{Difference: d, Object: d.StripeID, Repair: Propose(d, t)}
+	f := Finding{Difference: d, Object: d.StripeID, Repair: Propose(d, t, held)}
 	if t != nil {
 		f.Amount, f.Currency = t.Money.Amount, t.Money.Currency
 	}
