@@ -54,7 +54,8 @@ type intent struct {
 	sends  int
 
 	epoch, generation int
-	loss              int // it was committed to after so many losses
+	loss              int  // it was committed to after so many losses
+	anew              bool // the database lost it, and it was committed to again
 
 	lately int // sends within the minute that began at since
 	since  time.Time
@@ -183,6 +184,9 @@ func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History,
 	if !unpaid && h.Event == ledger.EventCancel {
 		next += " " + onceCanceled[from.State]
 	}
+	if w.losses > 0 && from.State == "permanently_failed" && from.StripeID == "" {
+		next += " completed" // a retry that the database lost
+	}
 	if from.State != to.State && !slices.Contains(strings.Fields(next), string(to.State)) {
 		w.breaks(9, to.ID, "%s follows %s", to.State, from.State)
 	}
@@ -244,8 +248,9 @@ func (w *Watch) begun(before, t *ledger.Transfer, h *ledger.History, now time.Ti
 	}
 	was := before.OperationNamed(op.Name)
 	if known.loss < w.losses && (was == nil || keyOf(was) != key) {
-		// The database lost that it was committed to: its age begins anew, its bytes stay.
-		known.op, known.first, known.loss = it.op, now, w.losses
+		// The database lost that it was committed to: its age begins anew. Its bytes stay if it took effect. Else what
+		// is asked for again may be of another amount, when it is all that remains: Stripe refuses that under the key.
+		known.op, known.first, known.loss, known.amount, known.anew = it.op, now, w.losses, it.amount, true
 	}
 }
 
@@ -259,8 +264,8 @@ func (w *Watch) Sent(key, path, body string, now time.Time) {
 	if path != it.path {
 		w.breaks(6, it.op, "key %s goes to %s, and belongs to %s", key, path, it.path)
 	}
-	if it.sends == 0 {
-		it.body = body
+	if it.sends == 0 || it.anew && w.executions[key] == 0 {
+		it.body, it.anew = body, false
 		w.says(it, key, body)
 	} else if body != it.body {
 		w.breaks(6, it.op, "key %s is sent with %q, and was with %q", key, body, it.body)
