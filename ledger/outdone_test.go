@@ -120,7 +120,9 @@ func TestAReversalThatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 		x := paidTransfer(t)
 		c, err := x.Reverse(uuid.Must(uuid.NewV7()), "re_1", 300, 1, By{Principal: "ann"})
 		for _, step := range []func(Transfer) (Change, error){
-			func(x Transfer) (Change, error) { return x.Begin(Policy{Windows: DefaultWindows(), Epoch: 1}, time.Now()) },
+			func(x Transfer) (Change, error) {
+				return x.Begin(Policy{Windows: DefaultWindows(), Epoch: 1}, time.Now())
+			},
 			func(x Transfer) (Change, error) {
 				c, _, err := x.Conclude(x.Reversals[0].ID, 1, 1, understood)
 				return c, err
