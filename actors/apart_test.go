@@ -130,19 +130,19 @@ func TestLockedRowsHoldNoPermits(t *testing.T) {
 		}
 		w.passes(time.Minute)
 		for _, id := range free {
-			if s := w.transfer(id).State; s != ledger.Completed {
+			if s := w.transfer(id).Status(); s != ledger.Completed {
 				w.Errorf("a minute later a transfer that nobody holds is %s", s)
 			}
 		}
 		for _, id := range stuck {
-			if s := w.transfer(id).State; s != ledger.Pending {
+			if s := w.transfer(id).Status(); s != ledger.Pending {
 				w.Errorf("a locked transfer is %s", s)
 			}
 		}
 		unlock()
 		w.passes(time.Minute)
 		for _, id := range stuck {
-			if s := w.transfer(id).State; s != ledger.Completed {
+			if s := w.transfer(id).Status(); s != ledger.Completed {
 				w.Errorf("a minute after its lock a transfer is %s", s)
 			}
 			w.tells(id, "accept, send, confirm T1")
@@ -183,7 +183,7 @@ func TestADelayedIntentThatGetsNoPermitBeforeTheStopSendsNothing(t *testing.T) {
 		w.passes(3 * time.Second)
 		unlock()
 		w.passes(5 * time.Second)
-		if s := w.transfer(delayed).State; s != ledger.Sending {
+		if s := w.transfer(delayed).Status(); s != ledger.Sending {
 			w.Fatalf("its intent is not written: it is %s", s)
 		}
 		w.node.stop()

@@ -20,7 +20,7 @@ func TestAMessageIsNotRefusedByARecordThatIsBehind(t *testing.T) {
 		behind := w.node
 		w.node = w.start()
 		w.becomes(id, ledger.Completed)
-		if got := w.transfer(id).State; got != ledger.Completed {
+		if got := w.transfer(id).Status(); got != ledger.Completed {
 			w.Fatal(got)
 		}
 		if _, err := behind.inject(id, ledger.Message{Type: ledger.MessageReverse, Amount: 10}); err != nil {
@@ -69,8 +69,8 @@ func TestACancelWaitsForTheLookAfterLostCommits(t *testing.T) {
 		w.raises()
 		w.restart()
 		w.refuses(id, ledger.Message{Type: ledger.MessageCancel}, ledger.ErrTooEarly)
-		if x := w.becomes(id, ledger.Completed); x.Epoch != 2 {
-			w.Errorf("sent in epoch %d", x.Epoch)
+		if x := w.becomes(id, ledger.Completed); x.Operation.Epoch != 2 {
+			w.Errorf("sent in epoch %d", x.Operation.Epoch)
 		}
 		if _, err := w.inject(id, ledger.Message{Type: ledger.MessageCancel}); !errors.Is(err, ledger.ErrIllegalMove) {
 			w.Errorf("a cancel of what is paid: %v", err)

@@ -118,20 +118,20 @@ func TestANewDestinationOfASellerWaitsForARelease(t *testing.T) {
 		w.passes(2 * time.Hour)
 		for _, id := range []ledger.ID{changed, another} {
 			x := w.transfer(id)
-			if x.State != ledger.Held || x.HeldBy != ledger.HeldByOperator || len(x.Holds) != 1 || x.Holds[0].By != "settled" || x.Holds[0].Reason == "" {
-				t.Errorf("to %s of %s: %s, held by %+v", x.Destination, x.Seller, x.State, x.Holds)
+			if x.Status() != ledger.Held || x.HeldBy != ledger.HeldByOperator || len(x.Holds) != 1 || x.Holds[0].By != "settled" || x.Holds[0].Reason == "" {
+				t.Errorf("to %s of %s: %s, held by %+v", x.Destination, x.Seller, x.Status(), x.Holds)
 			}
 		}
-		if second := w.transfer(to(13, seller, "acct_changed")); second.State != ledger.Held {
-			t.Errorf("the second to a destination that nobody released is %s", second.State)
+		if second := w.transfer(to(13, seller, "acct_changed")); second.Status() != ledger.Held {
+			t.Errorf("the second to a destination that nobody released is %s", second.Status())
 		}
 		w.says(changed, ledger.Message{Type: ledger.MessageRelease})
 		w.becomes(changed, ledger.Completed)
 		w.becomes(to(14, seller, "acct_changed"), ledger.Completed)
 		w.says(another, ledger.Message{Type: ledger.MessageCancel})
 		w.passes(time.Minute)
-		if x := w.transfer(to(15, "another seller", known)); x.State != ledger.Held {
-			t.Errorf("after a cancel the next is %s", x.State)
+		if x := w.transfer(to(15, "another seller", known)); x.Status() != ledger.Held {
+			t.Errorf("after a cancel the next is %s", x.Status())
 		}
 	})
 }

@@ -33,8 +33,8 @@ func TestADatabaseWhoseClockStepsForwardProvesNoAbsence(t *testing.T) {
 		w.becomes(id, ledger.Unresolved)
 		w.steps(11 * time.Hour)
 		w.passes(90 * time.Minute)
-		if x := w.transfer(id); x.State != ledger.Unresolved || x.Generation != 1 {
-			t.Errorf("with a clock 11 h ahead it is %s, generation %d", x.State, x.Generation)
+		if x := w.transfer(id); x.Status() != ledger.Unresolved || x.Operation.Generation != 1 {
+			t.Errorf("with a clock 11 h ahead it is %s, generation %d", x.Status(), x.Operation.Generation)
 		}
 		if n := w.count("alarms_total", "kind", "clocks"); n != 1 {
 			t.Errorf("%v alarms, and not one for the episode", n)
@@ -81,8 +81,8 @@ func TestNothingIsSentWhileTheDatabasesClockIsOffAndAllIsOnceItIsRight(t *testin
 			w.passes(time.Hour)
 			w.paysOnce(1)
 			p := w.node.system.Policy()
-			if x := w.transfer(ids[0]); x.State != ledger.Pending || !p.Clocks.Halt {
-				t.Errorf("by a clock that is %s off: %s, %+v", off, x.State, p.Clocks)
+			if x := w.transfer(ids[0]); x.Status() != ledger.Pending || !p.Clocks.Halt {
+				t.Errorf("by a clock that is %s off: %s, %+v", off, x.Status(), p.Clocks)
 			}
 			r, _ := w.db.Load(context.Background(), ids[:1])
 			if step := ledger.Plan(&r[0].Transfer, r[0].Digest, p, r[0].ReadAt, time.Time{}); step.Code != ledger.CodeClocks ||
@@ -186,14 +186,14 @@ func TestBothOurClocksAreWrongByStripes(t *testing.T) {
 				}
 				w.passes(20 * time.Hour)
 				w.paysOnce(1)
-				if x := w.transfer(id); x.State != ledger.Unresolved || x.Generation != 1 || x.OpenSends != 1 {
-					t.Errorf("%s, %s off: %s, generation %d, %d sends", name, off, x.State, x.Generation, x.OpenSends)
+				if x := w.transfer(id); x.Status() != ledger.Unresolved || x.Operation.Generation != 1 || x.Operation.OpenSends != 1 {
+					t.Errorf("%s, %s off: %s, generation %d, %d sends", name, off, x.Status(), x.Operation.Generation, x.Operation.OpenSends)
 				}
 				set(0)
 				w.becomes(id, ledger.Parked, ledger.Unresolved)
 				w.passes(20 * time.Hour)
-				if x := w.transfer(id); off < 24*time.Hour && x.State != ledger.Parked || x.Generation != 1 {
-					t.Errorf("%s, %s off, and then right: %s, generation %d", name, off, x.State, x.Generation)
+				if x := w.transfer(id); off < 24*time.Hour && x.Status() != ledger.Parked || x.Operation.Generation != 1 {
+					t.Errorf("%s, %s off, and then right: %s, generation %d", name, off, x.Status(), x.Operation.Generation)
 				}
 				w.paysOnce(1)
 			})
@@ -208,8 +208,8 @@ func TestAbsenceIsNotProvedBeforeStripeSaidWhatTimeItIs(t *testing.T) {
 		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Times: -1, Match: func(stripesim.RequestInfo) bool { return w.dumb.Load() }})
 		id := w.one()
 		w.passes(14 * time.Hour)
-		if x := w.transfer(id); x.State != ledger.Unresolved {
-			t.Errorf("without Stripe's time it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Unresolved {
+			t.Errorf("without Stripe's time it is %s", x.Status())
 		}
 		w.dumb.Store(false)
 		w.becomes(id, ledger.Completed)

@@ -54,7 +54,7 @@ func (w *world) states(ids []ledger.ID) map[ledger.State]int {
 	w.Helper()
 	n := map[ledger.State]int{}
 	for _, id := range ids {
-		n[w.transfer(id).State]++
+		n[w.transfer(id).Status()]++
 	}
 	return n
 }
@@ -197,13 +197,13 @@ func TestABurstOfEventsIsNoBurstOfCallsAndGivesNothingUp(t *testing.T) {
 		if n > 6 {
 			w.Errorf("%d calls for fifty events within five seconds", n)
 		}
-		if x := w.transfer(id); x.State != ledger.FailedState {
-			w.Errorf("it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.FailedState {
+			w.Errorf("it is %s", x.Status())
 		}
 		w.control("accounts", `{"id": "acct_seller0", "capabilities": {"transfers": "active"}}`)
 		w.passes(2 * time.Minute)
-		if x := w.transfer(id); x.State != ledger.Completed {
-			w.Errorf("with the capability it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Completed {
+			w.Errorf("with the capability it is %s", x.Status())
 		}
 	})
 }
@@ -219,13 +219,13 @@ func TestAReversalWaitsForTheSellersMoneyForWeeks(t *testing.T) {
 			w.holds("acct_seller0", "eur", int64(day))
 			w.passes(24 * time.Hour)
 		}
-		if x := w.transfer(id); x.State != ledger.ReversalPending {
-			w.Fatalf("after three weeks it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.ReversalPending {
+			w.Fatalf("after three weeks it is %s", x.Status())
 		}
 		w.holds("acct_seller0", "eur", 1000)
 		w.passes(time.Minute)
-		if x := w.transfer(id); x.State != ledger.Reversed {
-			w.Errorf("with the money there it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Reversed {
+			w.Errorf("with the money there it is %s", x.Status())
 		}
 	})
 }

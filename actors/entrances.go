@@ -104,7 +104,7 @@ func (s *System) spawnAccepted(r committed) {
 		to := s.shard(record.Transfer.ID)
 		switch {
 		case r.won[i]:
-			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(record.Transfer.State)).Inc()
+			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(record.Transfer.Status())).Inc()
 			s.tell(to, spawn{known{loaded{record: record, at: at}}})
 		case r.retried:
 			s.tell(to, deliver{record.Transfer.ID, recall{}})
@@ -131,7 +131,7 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 	if err != nil {
 		return ledger.Record{}, err
 	}
-	fresh, err := s.conf.Store.StoreMessage(ctx, m, record.Transfer.State)
+	fresh, err := s.conf.Store.StoreMessage(ctx, m, record.Transfer.Status())
 	if err != nil {
 		return ledger.Record{}, fmt.Errorf("store the message: %w", s.unavailable(err))
 	}
@@ -160,7 +160,7 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 // conclude ends a message by what its actor says. What it did carries its receipt; what it did
 // not do, and why, is stored here.
 func (s *System) conclude(ctx context.Context, m ledger.Message, r injected) (ledger.Record, error) {
-	receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.State}
+	receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.Status()}
 	switch {
 	case r.err == nil && r.acted:
 		return r.record, nil

@@ -72,7 +72,7 @@ func (w *world) arrived(key string) {
 }
 
 // name is what a transfer is called at Stripe.
-func (w *world) name(id ledger.ID) ledger.ID { return w.transfer(id).Named("").Name }
+func (w *world) name(id ledger.ID) ledger.ID { return w.transfer(id).Named("").Operation.Name }
 
 // held is what Stripe holds, by the operation that it names.
 func (w *world) held() map[string][]stripesim.Transfer {

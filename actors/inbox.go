@@ -96,8 +96,8 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 		open := op != nil && (op.State == ledger.Unresolved || op.State == ledger.Parked || op.State == ledger.PendingAtStripe)
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
 		for n, h := range hints[name] {
-			if t.StripeID != "" && h.reversed > asked(t) {
-				s.glance(s.tell, glance{operation: name, stripeID: t.StripeID})
+			if t.Operation.StripeID != "" && h.reversed > asked(t) {
+				s.glance(s.tell, glance{operation: name, stripeID: t.Operation.StripeID})
 			}
 			switch {
 			case n > 0 || !open && !denied: // one read serves all

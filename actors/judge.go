@@ -30,8 +30,8 @@ func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended b
 		return false, err
 	}
 	objects := []string{stripeID}
-	if before != nil && before.Transfer.StripeID != "" && before.Transfer.StripeID != stripeID {
-		objects = append(objects, before.Transfer.StripeID)
+	if before != nil && before.Transfer.Operation.StripeID != "" && before.Transfer.Operation.StripeID != stripeID {
+		objects = append(objects, before.Transfer.Operation.StripeID)
 	}
 	var held []ledger.StripeTransfer
 	for _, id := range objects {
@@ -55,7 +55,7 @@ func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended b
 		return false, w.keep(objects)
 	}
 	if after != nil && w.seen != nil {
-		w.seen[after.Transfer.StripeID] = struct{}{}
+		w.seen[after.Transfer.Operation.StripeID] = struct{}{}
 	}
 	for _, s := range held {
 		if after != nil || s.ID != stripeID {
@@ -121,7 +121,7 @@ func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (fo
 	t := &r.Transfer
 	var mine []ledger.StripeTransfer
 	for _, s := range held {
-		if op, _ := audit.Named(s); op == t.Name || s.ID == t.StripeID {
+		if op, _ := audit.Named(s); op == t.Operation.Name || s.ID == t.Operation.StripeID {
 			mine = append(mine, s)
 		}
 	}
@@ -149,7 +149,7 @@ func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (fo
 func (w *walker) nudge(t *ledger.Transfer, e audit.Evidence) {
 	at := e.StripeID
 	if e.Operation != t.ID {
-		at = t.StripeID
+		at = t.Operation.StripeID
 	}
 	w.sys.tell(w.sys.shard(t.ID), deliver{t.ID, hint{stripeID: at}})
 }
@@ -161,7 +161,7 @@ func settledAt(t *ledger.Transfer, stripeID string) time.Time {
 			return t.Reversals[i].Since
 		}
 	}
-	return t.Since
+	return t.Operation.Since
 }
 
 // keep has the walk not clear what is known about objects that it could not judge.

@@ -18,7 +18,7 @@ func (t *transfer) kept(c actor.Context, l *look, found []ledger.StripeTransfer)
 	if err == nil && !changed {
 		return false
 	}
-	before := t.w.record.Transfer.State
+	before := t.w.record.Transfer.Status()
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
 		if errors.Is(err, errStale) && l.order == nil {
 			t.w.later = append(l.purpose(), t.w.later...)

@@ -31,7 +31,7 @@ func TestAReversalThatStripeKeepsPendingWaitsAndIsMade(t *testing.T) {
 		w.says(id, ledger.Message{Type: ledger.MessageReverse, Amount: 300})
 		x := w.drivesAs(id, ledger.PendingAtStripe)
 		r := x.Reversals[0]
-		if x.State != ledger.ReversalPending || x.AmountReversed != 0 || x.Remaining() != x.Money.Amount-300 || r.OpenSends != 0 || r.StripeID != "" {
+		if x.Status() != ledger.ReversalPending || x.AmountReversed != 0 || x.Remaining() != x.Money.Amount-300 || r.OpenSends != 0 || r.StripeID != "" {
 			w.Errorf("it is kept as %+v", r)
 		}
 		if b := x.Books(); b[ledger.Returning] != 0 || b[ledger.Paid] != x.Money.Amount {
@@ -89,8 +89,8 @@ func TestAnEventEndsTheWaitForAKeptReversal(t *testing.T) {
 		w.says(id, ledger.Message{Type: ledger.MessageReverse, Amount: 300})
 		w.drivesAs(id, ledger.PendingAtStripe)
 		w.passes(11 * time.Minute) // the timer's read comes after an hour
-		if x := w.transfer(id); x.State != ledger.PartiallyReversed {
-			w.Errorf("it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.PartiallyReversed {
+			w.Errorf("it is %s", x.Status())
 		}
 	})
 }

@@ -73,7 +73,7 @@ func (s *System) unclaimed(ctx context.Context, ids []string) (string, error) {
 	}
 	claimed := make(map[string]bool, len(rows))
 	for i := range rows {
-		claimed[rows[i].Transfer.StripeID] = true
+		claimed[rows[i].Transfer.Operation.StripeID] = true
 	}
 	for _, id := range ids {
 		if !claimed[id] {

@@ -87,10 +87,12 @@ func TestReadingForAbsenceComesToItsEndOverThreeHundredPages(t *testing.T) {
 	x := &crowd{pages: 300}
 	amid(t, x, func(w *world, id ledger.ID) {
 		w.becomes(id, ledger.Unresolved)
-		first := w.transfer(id).FirstSentAt
+		first := w.transfer(id).Operation.FirstSentAt
 		w.passes(10 * time.Hour)
 		before := x.asked.Load()
-		w.until(id, "proved absent", func(x ledger.Transfer) bool { return x.State == ledger.FailedState || x.Generation > 1 })
+		w.until(id, "proved absent", func(x ledger.Transfer) bool {
+			return x.Status() == ledger.FailedState || x.Operation.Generation > 1
+		})
 		if n := x.asked.Load() - before; n < 300 || n > 1000 {
 			t.Errorf("%d pages were read", n)
 		}
@@ -103,8 +105,8 @@ func TestReadingForAbsenceComesToItsEndOverThreeHundredPages(t *testing.T) {
 func TestEvidenceOnTheLastOfThreeHundredPagesIsFound(t *testing.T) {
 	x := &crowd{pages: 300, makes: true}
 	amid(t, x, func(w *world, id ledger.ID) {
-		if got := w.becomes(id, ledger.Completed); got.StripeID != "tr_ours" {
-			t.Errorf("settled by %s", got.StripeID)
+		if got := w.becomes(id, ledger.Completed); got.Operation.StripeID != "tr_ours" {
+			t.Errorf("settled by %s", got.Operation.StripeID)
 		}
 	})
 }
@@ -140,7 +142,7 @@ func TestATransferInItsOwnGroupIsRecognisedWithoutItsMetadata(t *testing.T) {
 		w.strip()
 		x := w.becomes(id, ledger.Completed)
 		h := w.history(id)
-		if w.paysOnce(1); x.StripeID == "" || !strings.Contains(h[len(h)-1].Detail, "its metadata was removed") || w.count("alarms_total", "kind", "stripped") != 1 {
+		if w.paysOnce(1); x.Operation.StripeID == "" || !strings.Contains(h[len(h)-1].Detail, "its metadata was removed") || w.count("alarms_total", "kind", "stripped") != 1 {
 			t.Errorf("%+v", h[len(h)-1])
 		}
 	})
@@ -157,12 +159,12 @@ func TestATransferWithoutMetadataInASharedGroupParksAndAPersonSaysThatItIsTheOne
 		w.strip()
 		x := w.becomes(id, ledger.Parked)
 		at := w.sim.Truth().Transfers[0].ID
-		if w.paysOnce(1); x.ErrorCode != "metadata_removed" || !strings.Contains(x.ErrorMessage, at) {
-			t.Errorf("parked for %s: %s", x.ErrorCode, x.ErrorMessage)
+		if w.paysOnce(1); x.Operation.ErrorCode != "metadata_removed" || !strings.Contains(x.Operation.ErrorMessage, at) {
+			t.Errorf("parked for %s: %s", x.Operation.ErrorCode, x.Operation.ErrorMessage)
 		}
 		x = w.says(id, ledger.Message{Type: ledger.MessageResolve, Outcome: ledger.OutcomeCompleted, StripeID: at})
-		if x.State != ledger.Completed || x.StripeID != at {
-			t.Errorf("after a person's word it is %s as %q", x.State, x.StripeID)
+		if x.Status() != ledger.Completed || x.Operation.StripeID != at {
+			t.Errorf("after a person's word it is %s as %q", x.Status(), x.Operation.StripeID)
 		}
 	})
 }
@@ -176,8 +178,8 @@ func TestATransferThatAnotherRowHasIsNotSuspected(t *testing.T) {
 		w.strip()
 		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Times: 14})
 		id := w.orders(b)[0]
-		if x := w.becomes(id, ledger.Completed, ledger.Parked); x.State != ledger.Completed {
-			t.Errorf("it is %s: %s", x.State, x.ErrorMessage)
+		if x := w.becomes(id, ledger.Completed, ledger.Parked); x.Status() != ledger.Completed {
+			t.Errorf("it is %s: %s", x.Status(), x.Operation.ErrorMessage)
 		}
 		w.paysOnce(2)
 	})

@@ -99,7 +99,7 @@ func (t *transfer) wanted(l *look) string {
 	case l.order != nil && l.order.message.Type != ledger.MessageReverse && kind == ledger.CreateTransfer:
 		return l.order.message.StripeID
 	}
-	return x.StripeID
+	return x.Operation.StripeID
 }
 
 // read reads Stripe, with a permit, on a goroutine that only carries the result back. A
@@ -205,7 +205,7 @@ func (t *transfer) judge(c actor.Context, m sighted) {
 		case l.answer != nil:
 			t.over(*l.answer)
 		case l.order != nil:
-			t.refuse(l.order, fmt.Errorf("%w: it is %s already", ledger.ErrIllegalMove, x.State))
+			t.refuse(l.order, fmt.Errorf("%w: it is %s already", ledger.ErrIllegalMove, x.Status()))
 		}
 		return
 	}
@@ -327,7 +327,7 @@ func (t *transfer) adopt(c actor.Context, l *look, op *ledger.Operation, stripeI
 	// What the database lost may well be there: it is looked for. Else only an open send is.
 	expected := op.State.Undecided() || op.Seen < t.sys.Policy().Epoch || op.Retraces()
 	was, at := *op, createdAt(found, stripeID)
-	before, awaited := t.w.record.Transfer.State, t.awaited()
+	before, awaited := t.w.record.Transfer.Status(), t.awaited()
 	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
 		if errors.Is(err, errStale) && l.order == nil {
 			t.w.later = append(l.purpose(), t.w.later...)

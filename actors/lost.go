@@ -23,7 +23,7 @@ func (s *System) named(ctx context.Context, names []ledger.ID, references map[le
 	}
 	found := make(map[ledger.ID]*ledger.Record, len(records))
 	for i := range records {
-		found[records[i].Transfer.Name] = &records[i]
+		found[records[i].Transfer.Operation.Name] = &records[i]
 	}
 	var rest []string
 	for _, name := range names {
@@ -39,12 +39,12 @@ func (s *System) named(ctx context.Context, names []ledger.ID, references map[le
 	}
 	for i := range records {
 		t := &records[i].Transfer
-		if t.Name != (ledger.ID{}) {
+		if t.Operation.Name != (ledger.ID{}) {
 			continue // it is called otherwise
 		}
 		*t = t.Named(s.Policy().Account)
-		if found[t.Name] == nil {
-			found[t.Name] = &records[i]
+		if found[t.Operation.Name] == nil {
+			found[t.Operation.Name] = &records[i]
 		}
 	}
 	return found, nil
@@ -68,7 +68,7 @@ func (w *walker) lost(t ledger.StripeTransfer) (rebuilt bool, err error) {
 	stored, err := w.lostCommits(name, t.ID, t.Created, row)
 	if stored {
 		s.log.Warn("a row that the database had lost was made again from Stripe", "transfer", change.After.ID, "reference", reference, "stripe_id", t.ID)
-		s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(change.After.State)).Inc()
+		s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(change.After.Status())).Inc()
 	}
 	return stored, err
 }
@@ -76,7 +76,7 @@ func (w *walker) lost(t ledger.StripeTransfer) (rebuilt bool, err error) {
 // lostReversals takes in reversals at Stripe that a row does not have.
 func (w *walker) lostReversals(t *ledger.Transfer, held []ledger.StripeTransfer) error {
 	for _, h := range held {
-		if h.ID != t.StripeID {
+		if h.ID != t.Operation.StripeID {
 			continue
 		}
 		for _, r := range t.LostReversals(h) {

@@ -81,8 +81,8 @@ func TestAnOrderRepeatedAfterItsRowWasLostIsPaidOnce(t *testing.T) {
 				id := w.one()
 				x := w.becomes(id, ledger.Completed)
 				w.paidOnce(1)
-				if x.StripeID != w.sim.Truth().Transfers[0].ID {
-					t.Errorf("it is %s", x.StripeID)
+				if x.Operation.StripeID != w.sim.Truth().Transfers[0].ID {
+					t.Errorf("it is %s", x.Operation.StripeID)
 				}
 			})
 		})
@@ -166,8 +166,8 @@ func TestARowThatWasLostIsMadeAgainFromStripe(t *testing.T) {
 					t.Errorf("its reversals are %+v", v)
 				}
 			}
-			if h := w.history(r.Transfer.ID); r.Transfer.State != want || h[0].Event != ledger.EventRebuild {
-				t.Errorf("%s is %s, after %s", r.Transfer.Reference, r.Transfer.State, h[0].Event)
+			if h := w.history(r.Transfer.ID); r.Transfer.Status() != want || h[0].Event != ledger.EventRebuild {
+				t.Errorf("%s is %s, after %s", r.Transfer.Reference, r.Transfer.Status(), h[0].Event)
 			}
 		}
 		w.paidOnce(2)
@@ -189,8 +189,8 @@ func TestWhatIsNotAsItWasOrderedIsNotSent(t *testing.T) {
 				w.spoil(id, set)
 				w.node = w.start()
 				x := w.becomes(id, ledger.PermanentlyFailed)
-				if x.ErrorCode != ledger.CodeAltered {
-					t.Errorf("%s: %s", x.ErrorCode, x.ErrorMessage)
+				if x.Operation.ErrorCode != ledger.CodeAltered {
+					t.Errorf("%s: %s", x.Operation.ErrorCode, x.Operation.ErrorMessage)
 				}
 				w.paidOnce(0)
 				w.alarms(map[string]int{"altered": 1, "gave_up": 1})
@@ -269,8 +269,8 @@ func TestAProbeThatMayRepeatALostOrderIsLookedUpAndSent(t *testing.T) {
 		id := w.waits(1)[0]
 		w.holds("", "eur", 1_000_000)
 		w.passes(5 * time.Minute)
-		if x := w.transfer(id); x.State != ledger.Completed {
-			t.Errorf("with money for it, it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Completed {
+			t.Errorf("with money for it, it is %s", x.Status())
 		}
 	})
 }
@@ -305,8 +305,8 @@ func TestWhatWasGivenUpAndPaidInWhatWasLostIsTakenIn(t *testing.T) {
 				w.passes(5 * time.Minute)
 				x := w.becomes(id, ledger.Completed)
 				w.paidOnce(1)
-				if x.StripeID != w.sim.Truth().Transfers[0].ID {
-					t.Errorf("it is %s", x.StripeID)
+				if x.Operation.StripeID != w.sim.Truth().Transfers[0].ID {
+					t.Errorf("it is %s", x.Operation.StripeID)
 				}
 				if epoch, _, _, err := w.db.Epoch(context.Background()); err != nil || epoch != tc.epoch {
 					t.Errorf("epoch %d, want %d (%v)", epoch, tc.epoch, err)

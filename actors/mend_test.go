@@ -42,7 +42,7 @@ func TestAReversalMadeOutsideIsAdoptedOnce(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.deaf()
 		ids := w.paid(0, 2)
-		stripeID := w.transfer(ids[0]).StripeID
+		stripeID := w.transfer(ids[0]).Operation.StripeID
 		w.passes(60 * 24 * time.Hour)
 		w.reverseByHand(stripeID, 300)
 		w.reverseByHand(stripeID, 200)
@@ -53,7 +53,7 @@ func TestAReversalMadeOutsideIsAdoptedOnce(t *testing.T) {
 			w.Fatalf("found %+v", list)
 		}
 		x := w.transfer(ids[0])
-		if x.State != ledger.PartiallyReversed || x.AmountReversed != 500 || len(x.Reversals) != 2 || !x.Reversals[0].External || x.Reversals[0].Amount != 300 {
+		if x.Status() != ledger.PartiallyReversed || x.AmountReversed != 500 || len(x.Reversals) != 2 || !x.Reversals[0].External || x.Reversals[0].Amount != 300 {
 			w.Errorf("%+v", x)
 		}
 		w.node.walk()
@@ -67,8 +67,8 @@ func TestAReversalMadeOutsideIsAdoptedOnce(t *testing.T) {
 		w.becomes(ids[0], ledger.PartiallyReversed)
 		w.reverseByHand(stripeID, 0)
 		w.node.walk()
-		if x := w.transfer(ids[0]); x.State != ledger.Reversed || x.AmountReversed != 1000 {
-			w.Errorf("%s, %d came back", x.State, x.AmountReversed)
+		if x := w.transfer(ids[0]); x.Status() != ledger.Reversed || x.AmountReversed != 1000 {
+			w.Errorf("%s, %d came back", x.Status(), x.AmountReversed)
 		}
 		w.findsNothing()
 		w.tells(ids[1], "accept, send, confirm T1")
@@ -80,7 +80,7 @@ func TestWhatOthersReversedIsNotAdoptedWhileOneOfOursIsDriven(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.deaf()
 		id := w.paid(0, 1)[0]
-		stripeID := w.transfer(id).StripeID
+		stripeID := w.transfer(id).Operation.StripeID
 		w.script(stripesim.Rule{Kind: stripesim.KindRolledBack500, Path: reversing})
 		w.says(id, ledger.Message{Type: ledger.MessageReverse, Amount: 400})
 		w.passes(12 * time.Hour)
@@ -97,7 +97,7 @@ func TestWhatOthersReversedIsNotAdoptedWhileOneOfOursIsDriven(t *testing.T) {
 		w.node.walk()
 		w.findsNothing()
 		if x := w.transfer(id); x.AmountReversed != 500 {
-			w.Errorf("%s, %d came back", x.State, x.AmountReversed)
+			w.Errorf("%s, %d came back", x.Status(), x.AmountReversed)
 		}
 	}, walks())
 }
@@ -127,8 +127,8 @@ func TestWhatIsParkedIsSettledByWhatAWalkSees(t *testing.T) {
 				w.passes(5 * time.Hour)
 				w.node.walk()
 				w.findsNothing()
-				if x := w.transfer(id); x.State != done {
-					w.Errorf("it is %s: %s", x.State, w.story(id))
+				if x := w.transfer(id); x.Status() != done {
+					w.Errorf("it is %s: %s", x.Status(), w.story(id))
 				}
 				w.mended(w.all()[0].ID, "settled")
 				w.alarms(map[string]int{"parked": 1})
@@ -143,13 +143,13 @@ func TestWhatIsUnresolvedIsToldWhereToLook(t *testing.T) {
 		w.script(stripesim.Rule{Kind: stripesim.KindStored500}, stripesim.Rule{Kind: stripesim.KindList500, Path: listing, Times: 2})
 		id := w.one()
 		w.passes(10 * time.Minute) // it read in vain, and rests for an hour
-		if x := w.transfer(id); x.State != ledger.Unresolved {
-			w.Fatalf("it is %s: %s", x.State, w.story(id))
+		if x := w.transfer(id); x.Status() != ledger.Unresolved {
+			w.Fatalf("it is %s: %s", x.Status(), w.story(id))
 		}
 		w.node.walk()
 		w.passes(time.Second)
-		if x := w.transfer(id); x.State != ledger.Completed || len(w.all()) > 0 {
-			w.Errorf("it is %s; %+v", x.State, w.all())
+		if x := w.transfer(id); x.Status() != ledger.Completed || len(w.all()) > 0 {
+			w.Errorf("it is %s; %+v", x.Status(), w.all())
 		}
 		w.alarms(nil)
 	}, walks())
@@ -168,8 +168,8 @@ func TestWhatWasDeniedIsAdoptedUnlessItIsFinal(t *testing.T) {
 		held := w.dashboard(failed.String(), 1000, "eur", "acct_seller0")
 		denied := w.dashboard(given.String(), 1007, "eur", "acct_seller0")
 		w.node.walk()
-		if x := w.transfer(failed); x.State != ledger.Completed || x.StripeID != held {
-			w.Errorf("it is %s, %s", x.State, x.StripeID)
+		if x := w.transfer(failed); x.Status() != ledger.Completed || x.Operation.StripeID != held {
+			w.Errorf("it is %s, %s", x.Status(), x.Operation.StripeID)
 		}
 		f := w.finds(audit.FalseFailed, given, denied)
 		if _, err := w.node.system.Mend(w.Context(), f.ID, audit.Apply, time.Time{}, ann()); !errors.Is(err, ledger.ErrIllegalMove) {
@@ -186,7 +186,7 @@ func TestAPersonAppliesAProposalOnce(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		w.deaf()
 		id := w.paid(0, 1)[0]
-		trr := w.reverseByHand(w.transfer(id).StripeID, 300)
+		trr := w.reverseByHand(w.transfer(id).Operation.StripeID, 300)
 		w.node.walk()
 		f := w.finds(audit.ReversedOutside, id, trr)
 		by := ann()
@@ -304,7 +304,7 @@ func TestAnEventOfOthersWorkIsLookedAtAtOnce(t *testing.T) {
 		foreign := w.dashboard("", 700, "eur", "acct_seller1")
 		w.passes(10 * time.Second)
 		w.finds(audit.Foreign, ledger.ID{}, foreign)
-		w.reverseByHand(w.transfer(id).StripeID, 300)
+		w.reverseByHand(w.transfer(id).Operation.StripeID, 300)
 		w.passes(10 * time.Second)
 		if x := w.transfer(id); x.AmountReversed != 400 {
 			w.Errorf("%d came back", x.AmountReversed)

@@ -40,7 +40,7 @@ func TestTwoDaemonsOverOneLedgerPayOnce(t *testing.T) {
 					done := 0
 					for _, id := range ids {
 						x := w.transfer(id)
-						switch x.State {
+						switch x.Status() {
 						case ledger.Completed:
 							if asked[id] > 0 {
 								done++ // a reversal that was asked for came to nothing
@@ -65,7 +65,7 @@ func TestTwoDaemonsOverOneLedgerPayOnce(t *testing.T) {
 				for began := time.Now(); settled() < len(ids); {
 					if time.Since(began) > 10*24*time.Hour {
 						for _, id := range ids {
-							w.Logf("%s %s: %s", id, w.transfer(id).State, w.story(id))
+							w.Logf("%s %s: %s", id, w.transfer(id).Status(), w.story(id))
 						}
 						w.Fatal("not everything settled")
 					}
@@ -159,8 +159,8 @@ func TestADaemonBehindTheEpochSendsNothingAndEnds(t *testing.T) {
 			t.Error("it is ready")
 		}
 		a.stop()
-		if len(w.posts) != posts || w.transfer(late).State != ledger.Held {
-			t.Errorf("%d calls were made, and it is %s", len(w.posts)-posts, w.transfer(late).State)
+		if len(w.posts) != posts || w.transfer(late).Status() != ledger.Held {
+			t.Errorf("%d calls were made, and it is %s", len(w.posts)-posts, w.transfer(late).Status())
 		}
 
 		// The other goes on: what was ordered before rests, is looked up, and is sent by new keys.

@@ -56,13 +56,13 @@ func (t *transfer) obey(c actor.Context, m inject) {
 	case ledger.MessageReverse:
 		for _, r := range x.Reversals {
 			if r.ID == msg.ID { // the message acted before its answer was lost
-				m.answer(injected{before: x.State, record: t.w.record})
+				m.answer(injected{before: x.Status(), record: t.w.record})
 				return
 			}
 		}
 		var same *ledger.Reversal
 		if same, err = x.ReversalReferred(msg.Reference, msg.Amount); same != nil { // another message asked for it
-			m.answer(injected{before: x.State, record: t.w.record})
+			m.answer(injected{before: x.Status(), record: t.w.record})
 			return
 		} else if err == nil && t.remainsUnread(&m) {
 			t.readRemains(c, m)
@@ -78,16 +78,16 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		return
 	case ledger.MessageRestart:
 		now, policy := t.now()
-		over := ledger.Plan(x, t.w.record.Digest, policy, now, t.looked).Action == ledger.Rest && x.State != ledger.Held
+		over := ledger.Plan(x, t.w.record.Digest, policy, now, t.looked).Action == ledger.Rest && x.Status() != ledger.Held
 		if over && t.w.aside == "" {
-			t.forbid(c, m, fmt.Errorf("%w: nothing is left to restart: the transfer is %s, and no actor drives it", ledger.ErrIllegalMove, x.State))
+			t.forbid(c, m, fmt.Errorf("%w: nothing is left to restart: the transfer is %s, and no actor drives it", ledger.ErrIllegalMove, x.Status()))
 			return
 		}
-		m.answer(injected{before: x.State, record: t.w.record})
+		m.answer(injected{before: x.Status(), record: t.w.record})
 		t.crash(&Setback{Kind: Asked, Code: "restart"})
 	default:
 		if msg.Type == ledger.MessageHold && x.Holding(msg) {
-			m.answer(injected{before: x.State, record: t.w.record})
+			m.answer(injected{before: x.Status(), record: t.w.record})
 			return
 		}
 		change, err = x.Command(msg)
@@ -96,7 +96,7 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		t.forbid(c, m, err)
 		return
 	}
-	before := x.State
+	before := x.Status()
 	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
 		if msg.Type == ledger.MessageRetry {
 			t.looked = time.Time{} // what was read in vain before says nothing about now
@@ -134,7 +134,7 @@ func (t *transfer) resolve(c actor.Context, m inject) {
 	}
 	switch {
 	case op == nil || op.State != ledger.Unresolved && op.State != ledger.Parked:
-		t.forbid(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.State))
+		t.forbid(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.Status()))
 		return
 	case m.message.Outcome == ledger.OutcomeCompleted && !strings.HasPrefix(m.message.StripeID, form):
 		t.forbid(c, m, ledger.FieldErrors{{Field: "stripe_id", Detail: fmt.Sprintf("must begin with %s: what is not known here is a %s's outcome", form, kind)}})
@@ -166,7 +166,7 @@ func (t *transfer) decide(c actor.Context, read sighted) {
 		return
 	}
 	if m.message.Type == ledger.MessageAdopt {
-		t.refuse(m, fmt.Errorf("%w: Stripe shows nothing of it that could be booked while it is %s", ledger.ErrIllegalMove, x.State))
+		t.refuse(m, fmt.Errorf("%w: Stripe shows nothing of it that could be booked while it is %s", ledger.ErrIllegalMove, x.Status()))
 		return
 	}
 	if m.message.Outcome == ledger.OutcomeCompleted {
@@ -184,7 +184,7 @@ func (t *transfer) decide(c actor.Context, read sighted) {
 		t.refuse(m, err)
 		return
 	}
-	before := x.State
+	before := x.Status()
 	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
 		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 	})
@@ -207,10 +207,10 @@ func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTrans
 		return
 	}
 	if !changed { // it acted before its answer was lost, or was of no use
-		m.answer(injected{before: x.State, record: t.w.record})
+		m.answer(injected{before: x.Status(), record: t.w.record})
 		return
 	}
-	before := x.State
+	before := x.Status()
 	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
 		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
 		if err == nil && outdone != nil {
@@ -243,5 +243,5 @@ func (t *transfer) forbid(c actor.Context, m inject, err error) {
 }
 
 func (t *transfer) refuse(m *inject, err error) {
-	m.answer(injected{before: t.w.record.Transfer.State, record: t.w.record, err: err})
+	m.answer(injected{before: t.w.record.Transfer.Status(), record: t.w.record, err: err})
 }

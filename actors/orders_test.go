@@ -24,13 +24,13 @@ func TestWhatIsNotSentYetCanBeHeldReleasedAndCanceled(t *testing.T) {
 	inWorld(t, stripesim.Config{}, func(w *world) {
 		ids := w.create(3)
 		for _, id := range ids {
-			if x := w.says(id, ledger.Message{Type: ledger.MessageHold}); x.State != ledger.Held || x.HeldBy != ledger.HeldByOperator {
-				w.Errorf("%s by %s", x.State, x.HeldBy)
+			if x := w.says(id, ledger.Message{Type: ledger.MessageHold}); x.Status() != ledger.Held || x.HeldBy != ledger.HeldByOperator {
+				w.Errorf("%s by %s", x.Status(), x.HeldBy)
 			}
 		}
 		w.says(ids[1], ledger.Message{Type: ledger.MessageRelease})
-		if x := w.says(ids[2], ledger.Message{Type: ledger.MessageCancel}); x.State != ledger.Canceled {
-			w.Errorf("canceled, it is %s", x.State)
+		if x := w.says(ids[2], ledger.Message{Type: ledger.MessageCancel}); x.Status() != ledger.Canceled {
+			w.Errorf("canceled, it is %s", x.Status())
 		}
 		w.refuses(ids[2], ledger.Message{Type: ledger.MessageRelease}, ledger.ErrIllegalMove)
 		until := time.Now().Add(3 * time.Hour)
@@ -39,8 +39,8 @@ func TestWhatIsNotSentYetCanBeHeldReleasedAndCanceled(t *testing.T) {
 		w.restart() // the gate opens
 		w.passes(2 * time.Hour)
 		for i, want := range []ledger.State{ledger.Held, ledger.Completed, ledger.Canceled} {
-			if x := w.transfer(ids[i]); x.State != want {
-				w.Errorf("transfer %d is %s, want %s", i, x.State, want)
+			if x := w.transfer(ids[i]); x.Status() != want {
+				w.Errorf("transfer %d is %s, want %s", i, x.Status(), want)
 			}
 		}
 		w.passes(time.Hour + time.Second)
@@ -118,8 +118,8 @@ func TestTheSameReferenceIsRegisteredOnce(t *testing.T) {
 			}
 		}
 		w.becomes(first[0].Transfer.ID, ledger.Completed)
-		if a := create(o)[0]; a.Created || a.Conflict || a.Transfer.State != ledger.Completed {
-			w.Errorf("again: created %v, conflict %v, %s", a.Created, a.Conflict, a.Transfer.State)
+		if a := create(o)[0]; a.Created || a.Conflict || a.Transfer.Status() != ledger.Completed {
+			w.Errorf("again: created %v, conflict %v, %s", a.Created, a.Conflict, a.Transfer.Status())
 		}
 		if a := create(other)[0]; a.Created || !a.Conflict {
 			w.Errorf("another body: created %v, conflict %v", a.Created, a.Conflict)
@@ -215,8 +215,8 @@ func TestEvidenceThatTheProtocolRuledOutIsBookedAndRaisesAnAlarm(t *testing.T) {
 		w.becomes(id, ledger.FailedState)
 		w.forge(w.transfer(id), "a stranger's")
 		x := w.becomes(id, ledger.Completed)
-		if w.sent() != 1 || x.Generation != 1 {
-			w.Errorf("sent %d times, in generation %d", w.sent(), x.Generation)
+		if w.sent() != 1 || x.Operation.Generation != 1 {
+			w.Errorf("sent %d times, in generation %d", w.sent(), x.Operation.Generation)
 		}
 		w.alarms(map[string]int{"ruled_out": 1})
 	})
@@ -309,7 +309,7 @@ func TestANewEpochRestsAndLooksBeforeItGoesOn(t *testing.T) {
 					w.Errorf("sent %d times in the new epoch, want %d", len(posts), tc.sends)
 				}
 				for _, p := range posts {
-					if p.at.Sub(raised) <= w.policy.Windows.Quiet || p.key != ledger.Key(x.Name, 2, x.Generation) {
+					if p.at.Sub(raised) <= w.policy.Windows.Quiet || p.key != ledger.Key(x.Operation.Name, 2, x.Operation.Generation) {
 						w.Errorf("sent %s after the epoch began, under %s", p.at.Sub(raised), p.key)
 					}
 				}
@@ -333,7 +333,7 @@ func TestWhatIsOverHasNothingToRestart(t *testing.T) {
 		for _, id := range []ledger.ID{ids[0], ids[2]} {
 			before := w.transfer(id)
 			_, err := w.inject(id, ledger.Message{Type: ledger.MessageRestart})
-			if want := "nothing is left to restart: the transfer is " + string(before.State); !errors.Is(err, ledger.ErrIllegalMove) || !strings.Contains(err.Error(), want) {
+			if want := "nothing is left to restart: the transfer is " + string(before.Status()); !errors.Is(err, ledger.ErrIllegalMove) || !strings.Contains(err.Error(), want) {
 				w.Errorf("%v, want %q", err, want)
 			}
 			if after := w.transfer(id); after.Version != before.Version {

@@ -131,7 +131,7 @@ func TestTheSecondHalfOfASplitGroupWasTriedBeforeToo(t *testing.T) {
 		w.passes(time.Minute) // the sweep comes later
 		for i := range results {
 			records, err := w.db.ByReference(w.Context(), []string{order(i).Reference})
-			if err != nil || len(records) != 1 || records[0].Transfer.State != ledger.Completed {
+			if err != nil || len(records) != 1 || records[0].Transfer.Status() != ledger.Completed {
 				w.Errorf("order %d, a minute later: %+v, %v", i, records, err)
 			}
 		}

@@ -46,8 +46,8 @@ func TestATimeOutIsSentAgainUnderTheSameKey(t *testing.T) {
 		id := w.one()
 		x := w.becomes(id, ledger.Completed)
 		w.tells(id, "accept, send, lose T25, send, lose T25, send, lose T25, send, confirm T28")
-		if x.Generation != 1 || w.sent() != 4 {
-			w.Errorf("generation %d after %d sends", x.Generation, w.sent())
+		if x.Operation.Generation != 1 || w.sent() != 4 {
+			w.Errorf("generation %d after %d sends", x.Operation.Generation, w.sent())
 		}
 		w.alarms(nil)
 	})
@@ -59,13 +59,13 @@ func TestAProofOfAbsenceEarnsTheNextGenerationUntilTheMachineGivesUpAndAPersonRe
 		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Times: -1})
 		id := w.one()
 		x := w.becomes(id, ledger.PermanentlyFailed)
-		if story := w.story(id); x.Generation != 5 || strings.Count(story, "prove_absent") != 5 || !strings.HasSuffix(story, "prove_absent, give_up") {
-			w.Errorf("generation %d: %s", x.Generation, story)
+		if story := w.story(id); x.Operation.Generation != 5 || strings.Count(story, "prove_absent") != 5 || !strings.HasSuffix(story, "prove_absent, give_up") {
+			w.Errorf("generation %d: %s", x.Operation.Generation, story)
 		}
 		w.sim.ClearRules()
 		w.says(id, ledger.Message{Type: ledger.MessageRetry})
-		if x = w.becomes(id, ledger.Completed); x.Generation != 6 {
-			w.Errorf("paid in generation %d", x.Generation)
+		if x = w.becomes(id, ledger.Completed); x.Operation.Generation != 6 {
+			w.Errorf("paid in generation %d", x.Operation.Generation)
 		}
 		w.alarms(map[string]int{"gave_up": 1})
 	})
@@ -98,7 +98,7 @@ func TestWhoWaitsForAConditionIsWokenByItsEvent(t *testing.T) {
 					w.says(id, ledger.Message{Type: ledger.MessageReverse})
 				}
 				w.passes(10 * time.Minute) // longer than a backoff, shorter than the net
-				if x := w.transfer(id); x.State == done {
+				if x := w.transfer(id); x.Status() == done {
 					w.Fatal("it did not wait")
 				}
 				other := tc.event
@@ -110,8 +110,8 @@ func TestWhoWaitsForAConditionIsWokenByItsEvent(t *testing.T) {
 					}
 				}
 				w.passes(time.Second)
-				if x := w.transfer(id); x.State != done {
-					w.Errorf("a second after the event it is %s", x.State)
+				if x := w.transfer(id); x.Status() != done {
+					w.Errorf("a second after the event it is %s", x.Status())
 				}
 				w.alarms(nil)
 			})
@@ -134,8 +134,8 @@ func TestAnEventThatComesBeforeTheWaitBeginsIsNotMissed(t *testing.T) {
 		})
 		id := w.one()
 		w.passes(10 * time.Second)
-		if x := w.transfer(id); x.State != ledger.Completed {
-			w.Errorf("ten seconds after the event it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Completed {
+			w.Errorf("ten seconds after the event it is %s", x.Status())
 		}
 	})
 }
@@ -152,8 +152,8 @@ func TestWhatWasNotExecutedKeepsItsKey(t *testing.T) {
 				id := w.one()
 				x := w.becomes(id, ledger.Completed)
 				w.tells(id, "accept, send, not_executed "+name+", send, confirm T1")
-				if x.Generation != 1 || w.posts[0].key != w.posts[1].key {
-					w.Errorf("generation %d", x.Generation)
+				if x.Operation.Generation != 1 || w.posts[0].key != w.posts[1].key {
+					w.Errorf("generation %d", x.Operation.Generation)
 				}
 			})
 		})
@@ -177,7 +177,7 @@ func TestAServerErrorBehindWhichNothingIsIsParkedStrictlyAfterQuiet(t *testing.T
 		id := w.one()
 		x := w.becomes(id, ledger.Parked)
 		h := w.history(id)
-		if quiet := x.FirstSentAt.Add(w.policy.Windows.Quiet); !h[len(h)-1].At.After(quiet) {
+		if quiet := x.Operation.FirstSentAt.Add(w.policy.Windows.Quiet); !h[len(h)-1].At.After(quiet) {
 			w.Errorf("parked at %s, not after %s", h[len(h)-1].At, quiet)
 		}
 		w.refuses(id, ledger.Message{Type: ledger.MessageRetry}, ledger.ErrIllegalMove)
@@ -189,8 +189,8 @@ func TestAServerErrorBehindWhichNothingIsIsParkedStrictlyAfterQuiet(t *testing.T
 		}
 		w.says(id, ledger.Message{Type: ledger.MessageResolve, Outcome: ledger.OutcomeFailed})
 		x = w.becomes(id, ledger.Completed)
-		if x.Generation != 2 {
-			w.Errorf("paid in generation %d", x.Generation)
+		if x.Operation.Generation != 2 {
+			w.Errorf("paid in generation %d", x.Operation.Generation)
 		}
 		w.alarms(map[string]int{"parked": 1})
 	})
@@ -201,8 +201,8 @@ func TestALostSendThatNeverArrivedIsProvedAbsentAndEarnsTheNextGeneration(t *tes
 		w.script(stripesim.Rule{Kind: stripesim.KindDrop, Key: "settled:", Match: generation("1"), Times: -1})
 		id := w.one()
 		x := w.becomes(id, ledger.Completed)
-		if x.Generation != 2 {
-			w.Errorf("paid in generation %d", x.Generation)
+		if x.Operation.Generation != 2 {
+			w.Errorf("paid in generation %d", x.Operation.Generation)
 		}
 		for _, h := range w.history(id) {
 			if h.Event == ledger.EventProveAbsent && !h.At.After(w.posts[0].at.Add(w.policy.Windows.Quiet)) {
@@ -234,11 +234,11 @@ func TestAnEventSettlesALateEffect(t *testing.T) {
 				w.script(stripesim.Rule{Kind: stripesim.KindListLag, Path: listing, Times: -1})
 				id := w.one()
 				w.passes(tc.late - time.Minute)
-				if x := w.transfer(id); x.State != tc.state {
-					w.Fatalf("it is %s", x.State)
+				if x := w.transfer(id); x.Status() != tc.state {
+					w.Fatalf("it is %s", x.Status())
 				}
 				x := w.becomes(id, ledger.Completed)
-				if took := x.Since.Sub(w.posts[0].at); took > tc.late+30*time.Minute {
+				if took := x.Operation.Since.Sub(w.posts[0].at); took > tc.late+30*time.Minute {
 					w.Errorf("settled %s after the send", took)
 				}
 				w.passes(time.Hour)
@@ -395,7 +395,7 @@ func TestTheKeyIsNotSentWhenItIsTooOld(t *testing.T) {
 			id := w.one()
 			x := w.becomes(id, ledger.Unresolved)
 			w.node.store.onBefore(func(call string, changes []ledger.Change) error {
-				if call == "commit" && time.Now().Before(x.FirstSentAt.Add(w.policy.Windows.Safe+time.Minute)) {
+				if call == "commit" && time.Now().Before(x.Operation.FirstSentAt.Add(w.policy.Windows.Safe+time.Minute)) {
 					return errOutage
 				}
 				return nil
@@ -403,7 +403,7 @@ func TestTheKeyIsNotSentWhenItIsTooOld(t *testing.T) {
 			w.until(id, "sent again, or not", func(x ledger.Transfer) bool { return x.Version > 4 })
 			w.tells(id, "accept, send, lose T25, send, lose T26")
 			w.becomes(id, ledger.Completed)
-			if w.sent() != 2 || w.transfer(id).Generation != 2 {
+			if w.sent() != 2 || w.transfer(id).Operation.Generation != 2 {
 				w.Errorf("sent %d times", w.sent())
 			}
 		})
@@ -454,8 +454,8 @@ func TestAPanicOfTheClientSetsTheTransferAsideAndSiblingsGoOn(t *testing.T) {
 		w.node.calls.Store(&panics)
 		ids := w.create(7)
 		x := w.becomes(ids[3], ledger.Parked)
-		if x.ErrorCode != "bug" || !strings.Contains(x.ErrorMessage, "the client has a bug") {
-			w.Errorf("parked with %s %q", x.ErrorCode, x.ErrorMessage)
+		if x.Operation.ErrorCode != "bug" || !strings.Contains(x.Operation.ErrorMessage, "the client has a bug") {
+			w.Errorf("parked with %s %q", x.Operation.ErrorCode, x.Operation.ErrorMessage)
 		}
 		for i, id := range ids {
 			if i != 3 {
@@ -486,8 +486,8 @@ func TestAPanicOfTheStoreSetsTheTransferAsideAndSiblingsGoOn(t *testing.T) {
 		})
 		ids := w.create(7)
 		x := w.becomes(ids[3], ledger.PermanentlyFailed)
-		if x.ErrorCode != "bug" || !strings.Contains(x.ErrorMessage, "the store has a bug") {
-			w.Errorf("given up with %s %q", x.ErrorCode, x.ErrorMessage)
+		if x.Operation.ErrorCode != "bug" || !strings.Contains(x.Operation.ErrorMessage, "the store has a bug") {
+			w.Errorf("given up with %s %q", x.Operation.ErrorCode, x.Operation.ErrorMessage)
 		}
 		for i, id := range ids {
 			if i != 3 {

@@ -69,8 +69,8 @@ func TestReversalsGoOnWhileThePlatformMayMakeNoTransfers(t *testing.T) {
 		w.waits(3)
 		w.says(id, ledger.Message{Type: ledger.MessageReverse})
 		w.passes(time.Second)
-		if x := w.transfer(id); x.State != ledger.Reversed {
-			w.Errorf("it is %s", x.State)
+		if x := w.transfer(id); x.Status() != ledger.Reversed {
+			w.Errorf("it is %s", x.Status())
 		}
 	})
 }
@@ -105,8 +105,8 @@ func TestAnUnmodelledRefusalOfOneSellerIsItsOwn(t *testing.T) {
 			if i%2 == 0 {
 				want = ledger.PermanentlyFailed
 			}
-			if x := w.becomes(w.orders(o)[0], want); x.State != want {
-				w.Errorf("order %d is %s", i, x.State)
+			if x := w.becomes(w.orders(o)[0], want); x.Status() != want {
+				w.Errorf("order %d is %s", i, x.Status())
 			}
 		}
 	})

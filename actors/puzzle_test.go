@@ -34,8 +34,8 @@ func TestARetryAfterARefusalThatNobodyKnowsProvesItAndGoesOn(t *testing.T) {
 		w.says(id, ledger.Message{Type: ledger.MessageRetry})
 		x := w.becomes(id, ledger.Completed)
 		w.tells(id, "accept, send, refuse T18, give_up, retry, send, refuse T28, send, confirm T1")
-		if x.Generation != 2 {
-			w.Errorf("paid in generation %d", x.Generation)
+		if x.Operation.Generation != 2 {
+			w.Errorf("paid in generation %d", x.Operation.Generation)
 		}
 	})
 }

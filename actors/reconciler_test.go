@@ -258,7 +258,7 @@ func TestAWalkFindsADifferenceAndNothingElse(t *testing.T) {
 				w.passes(time.Hour)
 				w.node.walk()
 				w.findsNothing()
-				transfer, stripeID := tc.inject(w, subject{ids[0], w.transfer(ids[0]).StripeID})
+				transfer, stripeID := tc.inject(w, subject{ids[0], w.transfer(ids[0]).Operation.StripeID})
 				before := w.stories(ids)
 				for range 2 { // it is found, and then it is still there
 					w.node.walk()

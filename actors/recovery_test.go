@@ -148,7 +148,7 @@ func TestAProcessThatDiesAnywhereSettlesOnceAfterItsRestart(t *testing.T) {
 					drive := func(state ledger.State) {
 						w.until(id, string(state), func(x ledger.Transfer) bool {
 							survives()
-							return x.State == state
+							return x.Status() == state
 						})
 					}
 					drive(ledger.Completed)
@@ -190,8 +190,8 @@ func TestRecoveryReadsPageAfterPageAndTheNewWorkMeanwhile(t *testing.T) {
 			w.Fatal(len(records), err)
 		}
 		for _, r := range records {
-			if r.Transfer.State != ledger.Completed {
-				w.Fatalf("%s is %s", r.Transfer.ID, r.Transfer.State)
+			if r.Transfer.Status() != ledger.Completed {
+				w.Fatalf("%s is %s", r.Transfer.ID, r.Transfer.Status())
 			}
 		}
 		if got := w.count("actor_spawns_total"); got != float64(2*n) {

@@ -16,7 +16,7 @@ import (
 
 // remainsUnread reports a command whose amount hangs on reversals that the database may have lost.
 func (t *transfer) remainsUnread(m *inject) bool {
-	return m.message.Amount == 0 && !m.read && t.w.record.Transfer.StripeID != "" && t.sys.Policy().Epoch > 1
+	return m.message.Amount == 0 && !m.read && t.w.record.Transfer.Operation.StripeID != "" && t.sys.Policy().Epoch > 1
 }
 
 // readRemains reads Stripe for a reversal of all that remains.
@@ -33,7 +33,7 @@ func (t *transfer) readRemains(c actor.Context, m inject) {
 func (t *transfer) remains(c actor.Context, m *inject, found []ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
 	if len(found) != 1 {
-		t.refuse(m, fmt.Errorf("%w: Stripe does not hold %s", ledger.ErrConflict, x.StripeID))
+		t.refuse(m, fmt.Errorf("%w: Stripe does not hold %s", ledger.ErrConflict, x.Operation.StripeID))
 		return
 	}
 	lost := x.LostReversals(found[0])
@@ -49,7 +49,7 @@ func (t *transfer) remains(c actor.Context, m *inject, found []ledger.StripeTran
 	by := ledger.By{Principal: "settled", Reason: "Stripe holds reversals that the database lost"}
 	change, changed, err := x.AdoptOutside(found[0], by)
 	if err == nil && !changed {
-		err = fmt.Errorf("%w: reversals of %s cannot be taken in", ledger.ErrConflict, x.StripeID)
+		err = fmt.Errorf("%w: reversals of %s cannot be taken in", ledger.ErrConflict, x.Operation.StripeID)
 	}
 	if err != nil {
 		t.refuse(m, err)
@@ -61,7 +61,7 @@ func (t *transfer) remains(c actor.Context, m *inject, found []ledger.StripeTran
 		if err == nil || errors.Is(err, errStale) {
 			t.w.later = append([]any{*m}, t.w.later...)
 		} else {
-			m.answer(injected{before: x.State, record: t.w.record, err: err})
+			m.answer(injected{before: x.Status(), record: t.w.record, err: err})
 		}
 		if err == nil { // what was made since the epoch began is of another loss
 			go t.sys.unsent(&op, lost[0].Created, lost[0].ID)

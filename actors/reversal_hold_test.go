@@ -35,8 +35,8 @@ func TestAHoldAndItsReleaseDoNotPayBeforeTheDate(t *testing.T) {
 		id := w.orders(o)[0]
 		w.says(id, ledger.Message{Type: ledger.MessageHold})
 		w.says(id, ledger.Message{Type: ledger.MessageHold, Until: time.Now().Add(time.Hour)})
-		if x := w.says(id, ledger.Message{Type: ledger.MessageRelease}); x.State != ledger.Held || x.HeldBy != ledger.HeldBySchedule {
-			w.Errorf("%s by %s", x.State, x.HeldBy)
+		if x := w.says(id, ledger.Message{Type: ledger.MessageRelease}); x.Status() != ledger.Held || x.HeldBy != ledger.HeldBySchedule {
+			w.Errorf("%s by %s", x.Status(), x.HeldBy)
 		}
 		w.refuses(id, ledger.Message{Type: ledger.MessageRelease}, ledger.ErrIllegalMove)
 		w.becomes(id, ledger.Completed)
@@ -57,8 +57,8 @@ func TestEachHoldEndsAtItsOwnTime(t *testing.T) {
 		w.says(id, ledger.Message{Type: ledger.MessageHold})
 		w.restart()
 		w.passes(3*time.Hour + time.Second)
-		if x := w.transfer(id); x.State != ledger.Held || len(x.Holds) != 1 || x.Holds[0].Source != ledger.HeldByOperator {
-			w.Errorf("%s by %v", x.State, x.Holds)
+		if x := w.transfer(id); x.Status() != ledger.Held || len(x.Holds) != 1 || x.Holds[0].Source != ledger.HeldByOperator {
+			w.Errorf("%s by %v", x.Status(), x.Holds)
 		}
 		w.says(id, ledger.Message{Type: ledger.MessageRelease})
 		w.becomes(id, ledger.Completed)
@@ -79,8 +79,8 @@ func TestAHeldReversalIsNotMadeAndItsSiblingsGoOn(t *testing.T) {
 		w.restart()
 		w.until(id, "the second reversal is made", func(x ledger.Transfer) bool { return stateOf(x, second) == ledger.Completed })
 		w.passes(6 * time.Hour)
-		if x := w.transfer(id); x.State != ledger.ReversalPending || stateOf(x, first) != ledger.Pending || len(x.Holds) != 1 {
-			w.Errorf("%s, and the first reversal is %s with %d holds", x.State, stateOf(x, first), len(x.Holds))
+		if x := w.transfer(id); x.Status() != ledger.ReversalPending || stateOf(x, first) != ledger.Pending || len(x.Holds) != 1 {
+			w.Errorf("%s, and the first reversal is %s with %d holds", x.Status(), stateOf(x, first), len(x.Holds))
 		}
 		w.says(id, ledger.Message{Type: ledger.MessageRelease, Reversal: first})
 		if x := w.becomes(id, ledger.PartiallyReversed); x.AmountReversed != 300 {
@@ -100,8 +100,8 @@ func TestAWrongReversalIsCanceledByItsID(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), wrong.String()) {
 			w.Errorf("a cancel of what Stripe holds is answered %v", err)
 		}
-		if x := w.says(id, ledger.Message{Type: ledger.MessageCancel, Reversal: wrong}); x.State != ledger.Completed || x.Remaining() != x.Money.Amount {
-			w.Errorf("%s, %d remain", x.State, x.Remaining())
+		if x := w.says(id, ledger.Message{Type: ledger.MessageCancel, Reversal: wrong}); x.Status() != ledger.Completed || x.Remaining() != x.Money.Amount {
+			w.Errorf("%s, %d remain", x.Status(), x.Remaining())
 		}
 		w.refuses(id, ledger.Message{Type: ledger.MessageCancel, Reversal: wrong}, ledger.ErrIllegalMove)
 		right := w.reverses(id, 100)

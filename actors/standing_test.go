@@ -228,7 +228,7 @@ func TestAdoptSaysThatItIsStripeThatFails(t *testing.T) {
 		id := w.one()
 		x := w.becomes(id, ledger.Completed)
 		w.script(stripesim.Rule{Kind: stripesim.KindAnswer, Path: reading, Status: 500, Times: -1})
-		_, err := w.node.system.Inject(w.Context(), ledger.Message{ID: ledger.ID{9}, Transfer: id, Type: ledger.MessageAdopt, StripeID: x.StripeID, By: ledger.By{Principal: "ann", Reason: "why not"}})
+		_, err := w.node.system.Inject(w.Context(), ledger.Message{ID: ledger.ID{9}, Transfer: id, Type: ledger.MessageAdopt, StripeID: x.Operation.StripeID, By: ledger.By{Principal: "ann", Reason: "why not"}})
 		if !errors.Is(err, ledger.ErrStripeAway) || !errors.Is(err, ledger.ErrUnavailable) {
 			w.Errorf("adopt: %v", err)
 		}

@@ -56,7 +56,7 @@ func TestAStopLetsCallsEndAndStartsNone(t *testing.T) {
 		}
 		states := map[ledger.State]int{}
 		for _, id := range ids {
-			states[w.transfer(id).State]++
+			states[w.transfer(id).Status()]++
 		}
 		if w.sent() != 2 || states[ledger.Completed] != 2 || states[ledger.Pending] != 8 {
 			w.Errorf("sent %d; %v", w.sent(), states)
@@ -77,8 +77,8 @@ func TestAStopCutsOffWhatOutlastsItsBudget(t *testing.T) {
 		if err := <-w.node.stopping(5 * time.Second); !errors.Is(err, context.DeadlineExceeded) {
 			w.Errorf("stop: %v", err)
 		}
-		if x := w.transfer(id); !x.State.Open() { // sending, or unresolved when its end could still be recorded
-			w.Errorf("cut off, it is %s", x.State)
+		if x := w.transfer(id); !x.Status().Open() { // sending, or unresolved when its end could still be recorded
+			w.Errorf("cut off, it is %s", x.Status())
 		}
 		w.node = w.start()
 		w.becomes(id, ledger.Completed)
@@ -109,8 +109,8 @@ func TestAnIntentWhoseCallHasNotBegunAtTheStopIsPendingAgain(t *testing.T) {
 			w.Error("it was sent")
 		}
 		w.node = w.start()
-		if x := w.becomes(id, ledger.Completed); x.Generation != 1 {
-			w.Errorf("paid in generation %d", x.Generation)
+		if x := w.becomes(id, ledger.Completed); x.Operation.Generation != 1 {
+			w.Errorf("paid in generation %d", x.Operation.Generation)
 		}
 	})
 }

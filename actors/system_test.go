@@ -144,7 +144,7 @@ func (r *rig) await(ids []ledger.ID, states ...ledger.State) []ledger.Transfer {
 		out := make([]ledger.Transfer, len(ids))
 		for _, rec := range records {
 			for _, s := range states {
-				if rec.Transfer.State == s {
+				if rec.Transfer.Status() == s {
 					there++
 				}
 			}
@@ -162,7 +162,7 @@ func (r *rig) await(ids []ledger.ID, states ...ledger.State) []ledger.Transfer {
 		case <-deadline:
 			for _, rec := range records {
 				d, _ := r.db.Dossier(context.Background(), rec.Transfer.ID, 0)
-				r.t.Logf("%s is %s (%s %s); %+v", rec.Transfer.ID, rec.Transfer.State, rec.Transfer.ErrorCode, rec.Transfer.ErrorMessage, r.system.Live(context.Background(), rec.Transfer.ID))
+				r.t.Logf("%s is %s (%s %s); %+v", rec.Transfer.ID, rec.Transfer.Status(), rec.Transfer.Operation.ErrorCode, rec.Transfer.Operation.ErrorMessage, r.system.Live(context.Background(), rec.Transfer.ID))
 				for _, h := range d.History {
 					r.t.Logf("   %d %s %s: %s -> %s gen %d open %d %s %s %s", h.Version, h.At.Format("05.000"), h.Event, h.From, h.To, h.Generation, h.OpenSends, h.Answer.Row, h.Answer.Code, h.Detail)
 				}
@@ -187,8 +187,8 @@ func TestATransferIsPaidAndReversedInParts(t *testing.T) {
 	r := newRig(t, stripesim.Config{Seed: 1})
 	id := r.create(1)
 	paid := r.await(id, ledger.Completed)[0]
-	if paid.StripeID == "" || paid.Generation != 1 {
-		t.Fatalf("paid as %q in generation %d", paid.StripeID, paid.Generation)
+	if paid.Operation.StripeID == "" || paid.Operation.Generation != 1 {
+		t.Fatalf("paid as %q in generation %d", paid.Operation.StripeID, paid.Operation.Generation)
 	}
 	if _, err := r.inject(id[0], ledger.Message{Type: ledger.MessageReverse, Amount: 300}); err != nil {
 		t.Fatal(err)
@@ -215,9 +215,9 @@ func TestHeavyFaultsEndInFinalStatesPaidOnce(t *testing.T) {
 		times[s.Metadata[ledger.MetaOperation]]++
 	}
 	for _, x := range done {
-		n := times[x.Name.String()]
-		if n > 1 || x.State == ledger.Completed && n != 1 || x.State == ledger.PermanentlyFailed && n != 0 {
-			t.Errorf("%s is %s, and Stripe holds %d", x.ID, x.State, n)
+		n := times[x.Operation.Name.String()]
+		if n > 1 || x.Status() == ledger.Completed && n != 1 || x.Status() == ledger.PermanentlyFailed && n != 0 {
+			t.Errorf("%s is %s, and Stripe holds %d", x.ID, x.Status(), n)
 		}
 	}
 }

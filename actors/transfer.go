@@ -455,7 +455,7 @@ func (t *transfer) crash(s *Setback) { panic(s) }
 func (t *transfer) stepAside(c actor.Context) {
 	x := &t.w.record.Transfer
 	op, _ := x.Current()
-	if op == nil || x.State == ledger.PermanentlyFailed || op.State == ledger.Parked || op.State == ledger.PendingAtStripe || x.State == ledger.Held || x.State == ledger.Canceled ||
+	if op == nil || x.Status() == ledger.PermanentlyFailed || op.State == ledger.Parked || op.State == ledger.PendingAtStripe || x.Status() == ledger.Held || x.Status() == ledger.Canceled ||
 		op.Seen < t.sys.Policy().Epoch { // what lost commits may have sent is not given up before it was looked up
 		t.rest(c)
 		return

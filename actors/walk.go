@@ -223,10 +223,10 @@ func (w *walker) fresh(page stripe.TransferPage) stripe.TransferPage {
 // suspicion: one of the two may have moved since it was read.
 func (w *walker) agree(t *ledger.Transfer, s ledger.StripeTransfer) bool {
 	one := []ledger.StripeTransfer{s}
-	if t == nil || t.StripeID != "" && t.StripeID != s.ID || len(audit.Compare(t, one)) > 0 {
+	if t == nil || t.Operation.StripeID != "" && t.Operation.StripeID != s.ID || len(audit.Compare(t, one)) > 0 {
 		return false
 	}
-	if t.StripeID == s.ID {
+	if t.Operation.StripeID == s.ID {
 		w.seen[s.ID] = struct{}{}
 	}
 	for _, e := range audit.Unsettled(t, one) {
@@ -260,7 +260,7 @@ func (w *walker) strangers(list []ledger.StripeTransfer) error {
 	}
 	claimed := make(map[string]ledger.ID, len(claims))
 	for i := range claims {
-		claimed[claims[i].Transfer.StripeID] = claims[i].Transfer.Name
+		claimed[claims[i].Transfer.Operation.StripeID] = claims[i].Transfer.Operation.Name
 	}
 	var objects []string
 	var found []audit.Finding

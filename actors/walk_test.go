@@ -194,7 +194,7 @@ func TestAWalkOutlastsAStripeThatFails(t *testing.T) {
 				ids := w.paid(0, 150)
 				id := w.pretend(order(900), "tr_gone")
 				w.passes(time.Hour)
-				w.reverseByHand(w.transfer(ids[3]).StripeID, 100)
+				w.reverseByHand(w.transfer(ids[3]).Operation.StripeID, 100)
 				w.script(rules...)
 				walk := w.node.walk()
 				list := w.drift()
@@ -261,7 +261,7 @@ func TestWhatMovesIsNoDifference(t *testing.T) {
 		ids := w.paid(0, 3)
 		w.passes(time.Hour)
 		// Its reversal comes about between the reading of its row and that of its object.
-		stripeID := w.transfer(ids[1]).StripeID
+		stripeID := w.transfer(ids[1]).Operation.StripeID
 		w.reverseByHand(stripeID, 50) // so that it is looked at twice
 		moves := false
 		see := func(r *http.Request, _ string) {
@@ -307,7 +307,7 @@ func TestAFaultyWorldHasNoDrift(t *testing.T) {
 					ids = append(ids, w.orders(orders...)...)
 					for range 6 {
 						w.passes(time.Duration(dice.Int64N(int64(30 * time.Minute))))
-						if id := ids[dice.IntN(len(ids))]; w.transfer(id).State == ledger.Completed {
+						if id := ids[dice.IntN(len(ids))]; w.transfer(id).Status() == ledger.Completed {
 							other.inject(id, ledger.Message{Type: ledger.MessageReverse, Amount: 1 + dice.Int64N(900)})
 						}
 						if dice.IntN(8) == 0 {

@@ -342,7 +342,7 @@ func (w *world) transfer(id ledger.ID) ledger.Transfer {
 // becomes lets time pass, for days if need be, until the transfer is in one of the states.
 func (w *world) becomes(id ledger.ID, states ...ledger.State) ledger.Transfer {
 	w.Helper()
-	return w.until(id, fmt.Sprintf("in %v", states), func(x ledger.Transfer) bool { return slices.Contains(states, x.State) })
+	return w.until(id, fmt.Sprintf("in %v", states), func(x ledger.Transfer) bool { return slices.Contains(states, x.Status()) })
 }
 
 // until lets time pass until the transfer is as wanted.

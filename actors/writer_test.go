@@ -207,7 +207,7 @@ func TestAnOrderThatWasWrittenAfterItsCallerGaveUpHasItsActor(t *testing.T) {
 		}
 		w.passes(time.Minute) // the sweep comes later
 		records, err := w.db.ByReference(context.Background(), []string{order(1).Reference})
-		if err != nil || len(records) != 1 || records[0].Transfer.State != ledger.Completed {
+		if err != nil || len(records) != 1 || records[0].Transfer.Status() != ledger.Completed {
 			w.Errorf("a minute later: %+v, %v", records, err)
 		}
 		if n := w.count("sweep_finds_total"); n != 0 {

@@ -24,7 +24,7 @@ func (d *DB) AuditPage(ctx context.Context, after ledger.ID, limit int) (page []
 		ids := make([]ledger.ID, len(records))
 		var unsent []ledger.ID // which have no reversals, unless somebody put them there
 		for i, r := range records {
-			if r.Transfer.StripeID == "" {
+			if r.Transfer.Operation.StripeID == "" {
 				unsent = append(unsent, r.Transfer.ID)
 			}
 			page[i] = ledger.AuditRow{Transfer: r.Transfer, Books: ledger.Books{}}

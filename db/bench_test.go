@@ -107,7 +107,7 @@ func (l *lives) step(b testing.TB, d *DB) int {
 		case 1:
 			l.changes[i], err = x.Begin(policy(), x.CreatedAt)
 		case 2:
-			l.changes[i], _, err = x.Conclude(x.ID, x.Epoch, x.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done,
+			l.changes[i], _, err = x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done,
 				StripeID: "tr_" + short(x.ID), HTTPStatus: 200, RequestID: "req_0123456789"})
 		}
 		if err != nil {

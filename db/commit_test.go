@@ -120,8 +120,8 @@ func TestOfTwoChangesOfOneTransferInACallTheLaterLoses(t *testing.T) {
 		if err != nil || !won[0] || won[1] || won[2] {
 			t.Fatalf("won: %v, %v", won, err)
 		}
-		if got := load(t, d, x.ID).Transfer; got.State != ledger.Held {
-			t.Errorf("it is %s", got.State)
+		if got := load(t, d, x.ID).Transfer; got.Status() != ledger.Held {
+			t.Errorf("it is %s", got.Status())
 		}
 	})
 }
@@ -251,14 +251,14 @@ func TestAWrongRowFailsTheWholeCall(t *testing.T) {
 			},
 			"a state that there is not": func() ledger.Change {
 				c := accept(anOrder())
-				c.After.State = "lost"
+				c.After.Operation.State = "lost"
 				return c
 			},
 			"another transfer's Stripe ID": func() ledger.Change {
 				y := commit(t, d, accept(anOrder()), nil)
 				c, err := y.Begin(policy(), y.CreatedAt)
 				y = commit(t, d, c, err)
-				c, _, err = y.Found(y.ID, taken.StripeID, "")
+				c, _, err = y.Found(y.ID, taken.Operation.StripeID, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -345,8 +345,8 @@ func TestALargeCommit(t *testing.T) {
 			t.Fatalf("%d records: %v", len(records), err)
 		}
 		for _, r := range records {
-			if r.Transfer.State != ledger.Completed {
-				t.Fatalf("%s is %s", r.Transfer.ID, r.Transfer.State)
+			if r.Transfer.Status() != ledger.Completed {
+				t.Fatalf("%s is %s", r.Transfer.ID, r.Transfer.Status())
 			}
 		}
 	})
@@ -361,7 +361,7 @@ func TestTheDatabasesClockStampsWhatIsCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := changes[0].After
-		for name, got := range map[string]time.Time{"created": x.CreatedAt, "since": x.Since, "history": changes[0].History.At} {
+		for name, got := range map[string]time.Time{"created": x.CreatedAt, "since": x.Operation.Since, "history": changes[0].History.At} {
 			if !got.Equal(at) || got.Location() != time.UTC || got.Nanosecond()%1000 != 0 {
 				t.Errorf("%s is %s, and the commit was at %s", name, got, at)
 			}
@@ -385,7 +385,8 @@ func TestAMissingTransfer(t *testing.T) {
 			t.Errorf("%v, %v", r, err)
 		}
 		// A change of it loses.
-		x := ledger.Transfer{Operation: ledger.Operation{ID: newID(), State: ledger.Pending}, Order: anOrder(), Version: 4}
+		id := newID()
+		x := ledger.Transfer{ID: id, Operation: ledger.Operation{ID: id, State: ledger.Pending}, Order: anOrder(), Version: 4}
 		c, err := x.Hold(ledger.HeldByOperator, time.Time{}, ledger.By{})
 		if err != nil {
 			t.Fatal(err)
@@ -514,7 +515,7 @@ func TestTextIsRefusedOrKept(t *testing.T) {
 				},
 				"error_message": func() error {
 					c := accept(anOrder())
-					c.After.ErrorMessage = bad
+					c.After.Operation.ErrorMessage = bad
 					_, _, err := d.Commit(t.Context(), []ledger.Change{c})
 					return err
 				},

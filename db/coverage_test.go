@@ -67,7 +67,7 @@ func wholeLedger(t *testing.T, d *DB) {
 		c, err = y.Reverse(newID(), fmt.Sprintf("re_%d", i), amount, 1, by(ledger.Message{Transfer: y.ID, Type: ledger.MessageReverse, Amount: amount, Reference: fmt.Sprintf("re_%d", i)}))
 		y = commit(t, d, c, err)
 	}
-	c, err = y.Begin(policy(), y.Since)
+	c, err = y.Begin(policy(), y.Operation.Since)
 	y = commit(t, d, c, err)
 	r := &y.Reversals[0]
 	c, _, err = y.Conclude(r.ID, r.Epoch, r.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done, StripeID: "trr_" + short(r.ID), HTTPStatus: 200})
@@ -75,7 +75,7 @@ func wholeLedger(t *testing.T, d *DB) {
 	c, err = y.HoldReversal(y.Reversals[1].ID, ledger.HeldByOperator, time.Time{}, ledger.By{Principal: "ann", Reason: "wait"})
 	y = commit(t, d, c, err)
 	refused := by(ledger.Message{Transfer: y.ID, Type: ledger.MessageCancel})
-	if err := d.StoreReceipt(ctx, ledger.Receipt{Message: refused.Message, Before: y.State, Refusal: "no", Class: "illegal_move"}); err != nil {
+	if err := d.StoreReceipt(ctx, ledger.Receipt{Message: refused.Message, Before: y.Status(), Refusal: "no", Class: "illegal_move"}); err != nil {
 		t.Fatal(err)
 	}
 	events := []ledger.StripeEvent{{ID: "evt_1", Type: "transfer.created", Object: "tr_1", Created: time.Unix(1, 0), Payload: []byte("{}")}, {ID: "evt_2", Type: "x", Payload: []byte("{}")}}

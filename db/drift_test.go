@@ -332,17 +332,17 @@ func TestWhatWasSentIsReadInOrder(t *testing.T) {
 		}
 		var want []string
 		for _, x := range all {
-			want = append(want, x.StripeID)
+			want = append(want, x.Operation.StripeID)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		from, to := all[1].FirstSentAt, all[3].FirstSentAt
+		from, to := all[1].Operation.FirstSentAt, all[3].Operation.FirstSentAt
 		page, err := d.Sent(t.Context(), from, to, audit.Sent{}, 10)
 		if err != nil || len(page) == 0 || page[0].ID != all[1].ID || !page[len(page)-1].At.Before(to) {
 			t.Errorf("%+v, %v", page, err)
 		}
-		records, err := d.ByStripeID(t.Context(), []string{all[2].StripeID, "tr_unknown"})
+		records, err := d.ByStripeID(t.Context(), []string{all[2].Operation.StripeID, "tr_unknown"})
 		if err != nil || len(records) != 1 || records[0].Transfer.ID != all[2].ID {
 			t.Errorf("%v, %v", records, err)
 		}

@@ -311,7 +311,7 @@ func TestAProcessBehindTheEpochWritesNothing(t *testing.T) {
 			}
 		}
 		if got := load(t, d, x.ID).Transfer; got.Version != x.Version {
-			t.Errorf("it was written: %s", got.State)
+			t.Errorf("it was written: %s", got.Status())
 		}
 		if epoch, _, _, err := d.Epoch(t.Context()); err != nil || epoch != 2 {
 			t.Fatal(epoch, err)
@@ -323,7 +323,7 @@ func TestAProcessBehindTheEpochWritesNothing(t *testing.T) {
 func TestADatabaseInMemory(t *testing.T) {
 	d := open(t, "sqlite::memory:")
 	x := completed(t, d)
-	if got := load(t, d, x.ID); got.Transfer.State != ledger.Completed {
+	if got := load(t, d, x.ID); got.Transfer.Status() != ledger.Completed {
 		t.Error(got)
 	}
 	if s := d.Stats(); s.MaxOpenConnections != 1 {

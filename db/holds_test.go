@@ -37,8 +37,8 @@ func TestHoldsAreReadAsTheyWereSetUntilTheyEnd(t *testing.T) {
 		}
 		c, err := x.Release(ledger.By{Principal: "bob", Reason: "counted"})
 		x = commit(t, d, c, err)
-		if diff := cmp.Diff(x.Holds, loaded(t, d, x.ID).Holds); diff != "" || len(x.Holds) != 1 || x.State != ledger.Held {
-			t.Errorf("%s (-, +):\n%s", x.State, diff)
+		if diff := cmp.Diff(x.Holds, loaded(t, d, x.ID).Holds); diff != "" || len(x.Holds) != 1 || x.Status() != ledger.Held {
+			t.Errorf("%s (-, +):\n%s", x.Status(), diff)
 		}
 		dossier, err := d.Dossier(t.Context(), x.ID, 0)
 		if err != nil {
@@ -175,8 +175,8 @@ func TestHoldsOfATimeBeforeTheirTable(t *testing.T) {
 		}
 		x := loaded(t, d, byOperator)
 		c, err := x.Release(ledger.By{Principal: "anna"})
-		if x = commit(t, d, c, err); x.State != ledger.Held {
-			t.Errorf("released, it is %s before its date", x.State)
+		if x = commit(t, d, c, err); x.Status() != ledger.Held {
+			t.Errorf("released, it is %s before its date", x.Status())
 		}
 	})
 }

@@ -132,10 +132,10 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 		}
 		r.ReadAt = at
 		index[r.Transfer.ID] = r
-		if r.Transfer.StripeID != "" {
+		if r.Transfer.Operation.StripeID != "" {
 			sent = append(sent, r.Transfer.ID)
 		}
-		if r.Transfer.State == ledger.Held || r.Transfer.State == ledger.ReversalPending {
+		if r.Transfer.Status() == ledger.Held || r.Transfer.Status() == ledger.ReversalPending {
 			held = append(held, r.Transfer.ID)
 		}
 	}

@@ -50,7 +50,7 @@ func (d *DB) Lost(ctx context.Context, created time.Time, skew time.Duration, re
 		}
 		won := make([]bool, len(changes))
 		for i := range changes {
-			changes[i].After.Seen = epoch
+			changes[i].After.Operation.Seen = epoch
 			changes[i].Stamp(at)
 		}
 		if err := d.guard(ctx, tx, changes, nil, won); err != nil {

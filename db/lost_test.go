@@ -59,7 +59,7 @@ func TestLostCommitsRaiseTheEpochOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := accept(anOrder()).After.Named("")
-		x.Generation, x.Epoch = 1, 1
+		x.Operation.Generation, x.Operation.Epoch = 1, 1
 		held := ledger.StripeTransfer{ID: "tr_" + short(x.ID), Amount: 1000, Currency: "eur", Destination: "acct_1", Description: "for a vase",
 			TransferGroup: x.Group(), Created: time.Now().Add(-time.Hour), Metadata: x.Request(&x.Operation).Metadata}
 		c, err := ledger.Rebuild(held, "", newID(), 1, ledger.By{Principal: "settled"})
@@ -83,10 +83,10 @@ func TestLostCommitsRaiseTheEpochOnce(t *testing.T) {
 			t.Errorf("of another: raised %v, %v", raised, err)
 		}
 		y := load(t, d, c.After.ID).Transfer
-		if y.State != ledger.Completed || y.Order.Hash() != x.Order.Hash() || y.Name != x.Name || broken(t, d, y.ID) != nil {
+		if y.Status() != ledger.Completed || y.Order.Hash() != x.Order.Hash() || y.Operation.Name != x.Operation.Name || broken(t, d, y.ID) != nil {
 			t.Errorf("%+v", y)
 		}
-		if records, err := d.ByName(t.Context(), []ledger.ID{x.Name}); err != nil || len(records) != 1 {
+		if records, err := d.ByName(t.Context(), []ledger.ID{x.Operation.Name}); err != nil || len(records) != 1 {
 			t.Errorf("%v, %v", records, err)
 		}
 	})

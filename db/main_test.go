@@ -90,7 +90,7 @@ func completed(t testing.TB, d *DB) ledger.Transfer {
 	x := commit(t, d, accept(anOrder()), nil)
 	c, err := x.Begin(policy(), x.CreatedAt)
 	x = commit(t, d, c, err)
-	c, _, err = x.Conclude(x.ID, x.Epoch, x.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done, StripeID: "tr_" + short(x.ID), HTTPStatus: 200})
+	c, _, err = x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done, StripeID: "tr_" + short(x.ID), HTTPStatus: 200})
 	return commit(t, d, c, err)
 }
 

@@ -72,7 +72,7 @@ func TestARefusalThatMayPassIsWrittenDownAndDoesNotSettleTheMessage(t *testing.T
 		for _, class := range []ledger.RefusalClass{ledger.RefusedEarly, ledger.RefusedMove} {
 			x := commit(t, d, accept(anOrder()), nil)
 			by := said(t, d, x.ID)
-			if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: by.Message, Before: x.State, After: x.State, Refusal: "not yet", Class: class}); err != nil {
+			if err := d.StoreReceipt(t.Context(), ledger.Receipt{Message: by.Message, Before: x.Status(), After: x.Status(), Refusal: "not yet", Class: class}); err != nil {
 				t.Fatal(err)
 			}
 			var refusal string

@@ -308,8 +308,8 @@ func TestOutage(t *testing.T) {
 		if err := d.Ping(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := load(t, d, x.ID).Transfer; got.State != ledger.Completed {
-			t.Errorf("it is %s", got.State)
+		if got := load(t, d, x.ID).Transfer; got.Status() != ledger.Completed {
+			t.Errorf("it is %s", got.Status())
 		}
 		x = completed(t, d)
 	}
@@ -356,8 +356,8 @@ func TestARecoveredServerBeginsAnEpoch(t *testing.T) {
 	if err != nil || again != 2 || raised || !sinceAgain.Equal(since) {
 		t.Fatal(again, sinceAgain, raised, err)
 	}
-	if got := load(t, d, x.ID).Transfer; got.State != ledger.Completed {
-		t.Errorf("it is %s", got.State)
+	if got := load(t, d, x.ID).Transfer; got.Status() != ledger.Completed {
+		t.Errorf("it is %s", got.Status())
 	}
 }
 

@@ -51,7 +51,7 @@ func TestWhatIsOlderThanTheSealsIsSealed(t *testing.T) {
 		if op, _ := y.Current(); op == nil || y.Altered(op) {
 			t.Errorf("a reversal that waits since before its hash: %+v", y.Reversals)
 		}
-		c, err = y.Begin(policy(), y.Since)
+		c, err = y.Begin(policy(), y.Operation.Since)
 		y = commit(t, d, c, err)
 		if found := audited(t, d); len(found) > 0 {
 			t.Fatalf("it went on: %v", found)

@@ -58,7 +58,7 @@ func TestTheDatabaseRefuses(t *testing.T) {
 			"reversed but for a part":        next + "state = 'reversed'" + onDone,
 			"more reversed than there was":   next + "amount_reversed = amount + 1" + onDone,
 			"less than nothing reversed":     next + "amount_reversed = -1" + onDone,
-			"two transfers of one Stripe ID": next + "state = 'completed', stripe_id = '" + done.StripeID + "'" + on,
+			"two transfers of one Stripe ID": next + "state = 'completed', stripe_id = '" + done.Operation.StripeID + "'" + on,
 			"no transfer":                    "DELETE FROM transfers" + on,
 			"no transfers":                   "DELETE FROM transfers",
 

@@ -55,12 +55,12 @@ var transferChanges = []string{"id", "version", "state", "since", "epoch", "gene
 // changedTransfer fills the columns that a change may write.
 func changedTransfer(t *ledger.Transfer) transferRow {
 	return transferRow{
-		ID: t.ID, Version: t.Version, State: t.State, Since: toInstant(t.Since),
-		Epoch: int64(t.Epoch), Generation: int64(t.Generation), RequestHash: t.RequestHash,
-		FirstSentAt: toInstant(t.FirstSentAt), OpenSends: int64(t.OpenSends), StripeID: t.StripeID,
-		ErrorCode: t.ErrorCode, ErrorMessage: t.ErrorMessage,
+		ID: t.ID, Version: t.Version, State: t.Status(), Since: toInstant(t.Operation.Since),
+		Epoch: int64(t.Operation.Epoch), Generation: int64(t.Operation.Generation), RequestHash: t.Operation.RequestHash,
+		FirstSentAt: toInstant(t.Operation.FirstSentAt), OpenSends: int64(t.Operation.OpenSends), StripeID: t.Operation.StripeID,
+		ErrorCode: t.Operation.ErrorCode, ErrorMessage: t.Operation.ErrorMessage,
 		HeldBy: t.HeldBy, HoldEndsAt: toInstant(t.HoldEndsAt), AmountReversed: t.AmountReversed, Chain: t.Chain,
-		Name: t.Name, Seen: int64(t.Seen),
+		Name: t.Operation.Name, Seen: int64(t.Operation.Seen),
 	}
 }
 
@@ -84,6 +84,7 @@ func newTransfer(t *ledger.Transfer) transferRow {
 
 func (r *transferRow) transfer() (ledger.Transfer, error) {
 	t := ledger.Transfer{
+		ID: r.ID,
 		Operation: ledger.Operation{
 			ID: r.ID, State: r.State, Since: r.Since.time(),
 			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,

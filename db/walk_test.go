@@ -93,7 +93,7 @@ func (w *walker) step(t ledger.Transfer) (c ledger.Change, ok bool) {
 	var err error
 	ok = true
 	op, kind := t.Current()
-	late := t.Since.Add(1000 * time.Hour)
+	late := t.Operation.Since.Add(1000 * time.Hour)
 	switch w.IntN(16) {
 	case 0, 1, 2, 3:
 		c, err = t.Begin(w.p, late.Add(-999*time.Hour))
@@ -153,7 +153,7 @@ func (w *walker) step(t ledger.Transfer) (c ledger.Change, ok bool) {
 		if kind != ledger.MakeReversal || op == nil {
 			return c, false
 		}
-		s := ledger.StripeTransfer{ID: t.StripeID, Amount: t.Money.Amount, Currency: t.Money.Currency, AmountReversed: t.AmountReversed}
+		s := ledger.StripeTransfer{ID: t.Operation.StripeID, Amount: t.Money.Amount, Currency: t.Money.Currency, AmountReversed: t.AmountReversed}
 		for range 1 + w.IntN(2) {
 			amount := min(1+w.Int64N(t.Money.Amount), s.Amount-s.AmountReversed)
 			if amount > 0 {
@@ -315,8 +315,8 @@ func (w *walker) audit(t *testing.T, d *DB) {
 			if diff := cmp.Diff(x, row.Transfer); diff != "" {
 				t.Fatalf("the audit's transfer differs (-, +):\n%s", diff)
 			}
-			if row.Versions != x.Version || row.LastStatus != x.State || row.Unbalanced != 0 || !sameBooks(row.Books, x.Books()) {
-				t.Errorf("the audit of %s (version %d, %s, %v) says %+v", x.ID, x.Version, x.State, x.Books(), row)
+			if row.Versions != x.Version || row.LastStatus != x.Status() || row.Unbalanced != 0 || !sameBooks(row.Books, x.Books()) {
+				t.Errorf("the audit of %s (version %d, %s, %v) says %+v", x.ID, x.Version, x.Status(), x.Books(), row)
 			}
 			after = row.Transfer.ID
 			n++
@@ -337,16 +337,16 @@ func (w *walker) lists(t *testing.T, d *DB) {
 	want := map[key]Count{}
 	unfinished := 0
 	for _, x := range w.transfers {
-		k := key{x.State, x.Money.Currency}
+		k := key{x.Status(), x.Money.Currency}
 		c := want[k]
 		c.Status, c.Currency = k.s, k.c
 		c.Number++
 		c.Amount += x.Money.Amount
-		if c.Oldest.IsZero() || x.Since.Before(c.Oldest) {
-			c.Oldest = x.Since
+		if c.Oldest.IsZero() || x.Operation.Since.Before(c.Oldest) {
+			c.Oldest = x.Operation.Since
 		}
 		want[k] = c
-		switch x.State {
+		switch x.Status() {
 		case ledger.Pending, ledger.Sending, ledger.FailedState, ledger.Unresolved, ledger.ReversalPending:
 			unfinished++
 		case ledger.Held:

@@ -303,8 +303,8 @@ func (w *world) List(_ context.Context, f ledger.Filter) ([]ledger.Record, error
 	for _, id := range slices.Backward(w.order) {
 		t := w.transfers[id].Transfer
 		is := func(want, have string) bool { return want == "" || want == have }
-		if !is(string(f.Status), string(t.State)) || !is(f.Seller, t.Seller) || !is(f.Destination, t.Destination) ||
-			!is(f.Reference, t.Reference) || !is(f.ErrorCode, t.ErrorCode) {
+		if !is(string(f.Status), string(t.Status())) || !is(f.Seller, t.Seller) || !is(f.Destination, t.Destination) ||
+			!is(f.Reference, t.Reference) || !is(f.ErrorCode, t.Operation.ErrorCode) {
 			continue
 		}
 		if !f.CreatedAfter.IsZero() && !t.CreatedAt.After(f.CreatedAfter) || !f.CreatedBefore.IsZero() && !t.CreatedAt.Before(f.CreatedBefore) {
@@ -384,7 +384,7 @@ func (w *world) paid(id ledger.ID) {
 		return w.commit(c).Transfer
 	}
 	t := must(w.transfers[id].Transfer.Begin(w.Policy(), w.clock))
-	c, _, err := t.Conclude(id, 1, t.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done, HTTPStatus: 200, StripeID: "tr_1", RequestID: "req_1"})
+	c, _, err := t.Conclude(id, 1, t.Operation.Generation, ledger.Answer{Row: "T1", Verdict: ledger.Done, HTTPStatus: 200, StripeID: "tr_1", RequestID: "req_1"})
 	must(c, err)
 }
 
@@ -398,7 +398,7 @@ func (w *world) refused(id ledger.ID) {
 		panic(err)
 	}
 	t = w.commit(c).Transfer
-	c, _, err = t.Conclude(id, 1, t.Generation, ledger.Answer{Row: "T2", Verdict: ledger.Failed, Reaction: ledger.AwaitFunds, HTTPStatus: 400,
+	c, _, err = t.Conclude(id, 1, t.Operation.Generation, ledger.Answer{Row: "T2", Verdict: ledger.Failed, Reaction: ledger.AwaitFunds, HTTPStatus: 400,
 		Code: "balance_insufficient", Message: "Insufficient funds.", RequestID: "req_2", Replayed: true})
 	if err != nil {
 		panic(err)

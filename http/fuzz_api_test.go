@@ -142,7 +142,7 @@ func FuzzOrder(f *testing.F) {
 			return
 		}
 		stored := b.transfers[b.order[0]].Transfer
-		if err := stored.Order.Check(); err != nil || stored.State != ledger.Pending && stored.State != ledger.Held {
+		if err := stored.Order.Check(); err != nil || stored.Status() != ledger.Pending && stored.Status() != ledger.Held {
 			t.Fatalf("%q was stored as %+v: %v", body, stored, err)
 		}
 		again := b.post(t, "/v1/transfers", string(body), headers...)
@@ -257,7 +257,7 @@ func FuzzMessage(f *testing.F) {
 				}
 			}
 			// Nothing that a person sends says that money moved.
-			if is.StripeID != was.StripeID || is.Money != was.Money {
+			if is.Operation.StripeID != was.Operation.StripeID || is.Money != was.Money {
 				t.Fatalf("%q made %+v of %+v", body, is, was)
 			}
 		case 409, 422:

@@ -102,11 +102,11 @@ func viewTransfer(t *ledger.Transfer) transferView {
 		Amount: t.Money.Amount, Currency: t.Money.Currency,
 		SourceTransaction: orNull(t.SourceTransaction), TransferGroup: orNull(t.TransferGroup), Description: orNull(t.Description),
 		NotBefore: momentOrNull(t.NotBefore), Metadata: t.Metadata,
-		Status:         t.State,
-		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.StripeID),
-		ErrorCode: orNull(t.ErrorCode), ErrorMessage: orNull(t.ErrorMessage),
-		Generation: t.Generation, Version: t.Version,
-		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Since),
+		Status:         t.Status(),
+		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.Operation.StripeID),
+		ErrorCode: orNull(t.Operation.ErrorCode), ErrorMessage: orNull(t.Operation.ErrorMessage),
+		Generation: t.Operation.Generation, Version: t.Version,
+		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Operation.Since),
 		Reversals: make([]reversalView, len(t.Reversals)),
 	}
 	v.HeldBy, v.HeldUntil, v.Holds = viewHolds(t, t.ID)

@@ -143,9 +143,9 @@ func TestTheAcceptorRefusesWhatTheModelNeverDoes(t *testing.T) {
 	born := Accept(order(), id(1), 1, dawn, By{})
 	at := func(s State, generation, epoch int) *Change {
 		c := Change{After: born.After}
-		c.After.State, c.After.Generation, c.After.Epoch = s, generation, epoch
+		c.After.Operation.State, c.After.Operation.Generation, c.After.Operation.Epoch = s, generation, epoch
 		if s == Completed {
-			c.After.StripeID = "tr_1"
+			c.After.Operation.StripeID = "tr_1"
 		}
 		return &c
 	}

@@ -10,8 +10,8 @@ import (
 // does not know. (While one of ours is being driven, one made outside may stand for it: see
 // [Transfer.Reconcile].)
 func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
-	if t.StripeID == "" || s.ID != t.StripeID {
-		return Change{}, false, fmt.Errorf("%w: transfer %s is %q at Stripe, and %q was read", ErrConflict, t.ID, t.StripeID, s.ID)
+	if t.Operation.StripeID == "" || s.ID != t.Operation.StripeID {
+		return Change{}, false, fmt.Errorf("%w: transfer %s is %q at Stripe, and %q was read", ErrConflict, t.ID, t.Operation.StripeID, s.ID)
 	}
 	var listed, sum int64
 	var foreign []StripeReversal
@@ -38,7 +38,7 @@ func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
 	c := Change{After: t.next()}
 	a := &c.After
 	var err error
-	if a.State, err = move(moves, t.State, EventReverse); err != nil {
+	if a.Operation.State, err = move(moves, t.Operation.State, EventReverse); err != nil {
 		return Change{}, false, err
 	}
 	slices.Reverse(foreign) // oldest first

@@ -30,11 +30,11 @@ func chained(t *testing.T) (Transfer, []History, map[int64][]Posting) {
 	p := policy()
 	p.Epoch = 1
 	add(x.Begin(p, dawn))
-	c, _, err := x.Conclude(x.ID, x.Epoch, x.Generation, refused)
+	c, _, err := x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, refused)
 	add(c, err)
 	add(x.Retry(By{Message: id(9), Principal: "ops", Reason: "because"}))
 	add(x.Begin(p, dawn))
-	c, _, err = x.Conclude(x.ID, x.Epoch, x.Generation, paid)
+	c, _, err = x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, paid)
 	add(c, err)
 	return x, rows, postings
 }

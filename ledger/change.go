@@ -26,7 +26,7 @@ var (
 // operation in the copy after its state has moved.
 func (t Transfer) move(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
 	if op == nil {
-		return Change{}, fmt.Errorf("%w: %s, but nothing is being driven in %s", ErrIllegalMove, e, t.State)
+		return Change{}, fmt.Errorf("%w: %s, but nothing is being driven in %s", ErrIllegalMove, e, t.Operation.State)
 	}
 	kind, table, m := t.terms(op)
 	to, err := move(table, op.State, e)
@@ -72,10 +72,10 @@ func (t *Transfer) index(op *Operation) int {
 
 // seal completes a change whose rows are all in place, and checks it.
 func (c *Change) seal(before Transfer) {
-	c.Was, c.chain = before.State, before.Chain
+	c.Was, c.chain = before.Operation.State, before.Chain
 	c.arrange()
-	c.History.Status = c.After.State
-	c.entered = c.After.State != before.State
+	c.History.Status = c.After.Operation.State
+	c.entered = c.After.Operation.State != before.Operation.State
 	c.check(before)
 }
 
@@ -90,7 +90,7 @@ func (t *Transfer) settle() error {
 			t.AmountReversed += r.Amount
 		}
 	}
-	if busy || t.State != ReversalPending {
+	if busy || t.Operation.State != ReversalPending {
 		return nil
 	}
 	e := EventReversedNone
@@ -102,8 +102,8 @@ func (t *Transfer) settle() error {
 	case t.AmountReversed > 0:
 		e = EventReversedPart
 	}
-	to, err := move(moves, t.State, e)
-	t.State = to
+	to, err := move(moves, t.Operation.State, e)
+	t.Operation.State = to
 	return err
 }
 
@@ -122,14 +122,14 @@ func (c *Change) check(before Transfer) {
 		panic(fmt.Sprintf("ledger: transfer %s of %d would have %d reversed", t.ID, t.Money.Amount, t.AmountReversed))
 	case t.AmountReversed < before.AmountReversed:
 		panic(fmt.Sprintf("ledger: transfer %s would un-reverse %d", t.ID, before.AmountReversed-t.AmountReversed))
-	case before.StripeID != "" && t.StripeID != before.StripeID:
-		panic(fmt.Sprintf("ledger: transfer %s would change its Stripe ID from %s to %s", t.ID, before.StripeID, t.StripeID))
-	case (t.State == Completed || t.State == ReversalPending) && t.StripeID == "":
-		panic(fmt.Sprintf("ledger: transfer %s would be %s without a Stripe ID", t.ID, t.State))
+	case before.Operation.StripeID != "" && t.Operation.StripeID != before.Operation.StripeID:
+		panic(fmt.Sprintf("ledger: transfer %s would change its Stripe ID from %s to %s", t.ID, before.Operation.StripeID, t.Operation.StripeID))
+	case (t.Operation.State == Completed || t.Operation.State == ReversalPending) && t.Operation.StripeID == "":
+		panic(fmt.Sprintf("ledger: transfer %s would be %s without a Stripe ID", t.ID, t.Operation.State))
 	case c.History.To == Completed && c.Subject().StripeID == "":
 		panic(fmt.Sprintf("ledger: operation %s of transfer %s would be completed without a Stripe ID", c.History.Subject, t.ID))
-	case (t.State == Held) != (t.HeldBy != ""):
-		panic(fmt.Sprintf("ledger: transfer %s would be %s with %d holds", t.ID, t.State, len(t.Holds)))
+	case (t.Operation.State == Held) != (t.HeldBy != ""):
+		panic(fmt.Sprintf("ledger: transfer %s would be %s with %d holds", t.ID, t.Operation.State, len(t.Holds)))
 	case c.History.Event == EventSend && len(t.HoldsOf(c.History.Subject)) > 0:
 		panic(fmt.Sprintf("ledger: operation %s would be sent while it is held", c.History.Subject))
 	case c.Subject().OpenSends < 0:
@@ -141,7 +141,7 @@ func (c *Change) check(before Transfer) {
 // hold it until a person releases it. The caller has checked the order.
 func Accept(o Order, id ID, epoch int, now time.Time, by By, held ...string) Change {
 	o.Metadata = maps.Clone(o.Metadata) // the request is made of them: nobody else may hold them
-	t := Transfer{Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Order: o, OrderHash: o.Hash()}
+	t := Transfer{ID: id, Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Order: o, OrderHash: o.Hash()}
 	e := EventAccept
 	if o.NotBefore.After(now) {
 		e = EventHold
@@ -178,7 +178,7 @@ func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
 	t = t.Named(p.Account)
 	op, _ := t.Current()
 	if op == nil {
-		return Change{}, fmt.Errorf("%w: nothing is to be sent in %s", ErrIllegalMove, t.State)
+		return Change{}, fmt.Errorf("%w: nothing is to be sent in %s", ErrIllegalMove, t.Operation.State)
 	}
 	if t.Altered(op) {
 		return Change{}, fmt.Errorf("%w: operation %s", ErrAltered, op.ID)
@@ -443,7 +443,7 @@ func (t Transfer) Tell(detail string) (Change, error) {
 func (t Transfer) SetAside(reason string) (Change, error) {
 	op, _ := t.Current()
 	if op == nil {
-		return Change{}, fmt.Errorf("%w: nothing is being driven in %s", ErrIllegalMove, t.State)
+		return Change{}, fmt.Errorf("%w: nothing is being driven in %s", ErrIllegalMove, t.Operation.State)
 	}
 	if !op.State.Open() {
 		return t.GiveUp("bug", reason)

@@ -75,7 +75,7 @@ func TestByEveryClock(t *testing.T) {
 		},
 		"a key that is to be sent first only later is not young": func(s *story) {
 			s.sends().answers(timedOut)
-			s.x.FirstSentAt = s.now.Add(5 * time.Hour)
+			s.x.Operation.FirstSentAt = s.now.Add(5 * time.Hour)
 			s.forbids(ErrTooOld, sends(s))
 			if step := s.plan(); step.Action != Look {
 				s.Errorf("the plan: %+v", step)
@@ -83,7 +83,7 @@ func TestByEveryClock(t *testing.T) {
 		},
 		"a key that was turned away and has a wrong time is given up": func(s *story) {
 			s.sends().answers(rateLimited)
-			s.x.FirstSentAt = s.now.Add(5 * time.Hour)
+			s.x.Operation.FirstSentAt = s.now.Add(5 * time.Hour)
 			s.sends().drives(Sending, 2, 1)
 		},
 	} {
@@ -94,7 +94,7 @@ func TestByEveryClock(t *testing.T) {
 func TestWhereATransferIsLookedForAtStripe(t *testing.T) {
 	s := begin(t)
 	s.sends().answers(timedOut)
-	first, p := s.x.FirstSentAt, s.p
+	first, p := s.x.Operation.FirstSentAt, s.p
 	since, until := s.x.Created(&s.x.Operation, s.digest(), p)
 	if !since.IsZero() || !until.After(first.Add(p.Windows.Quiet+p.Windows.Skew)) {
 		t.Errorf("in its own group from %s to %s, first sent at %s", since, until, first)
@@ -156,12 +156,12 @@ func TestAKeyThatAWrongClockStampedIsNotUsedAgain(t *testing.T) {
 	}
 	sent.Stamp(noon.Add(8 * time.Hour)) // by a clock that is wrong
 	x := sent.After
-	back, changed, err := x.Conclude(x.ID, x.Epoch, x.Generation, Answer{Row: "T26", Verdict: NotExecuted, Code: CodeClocks})
-	if err != nil || !changed || back.After.State != Pending {
-		t.Fatalf("not called: %v, %v, %s", changed, err, back.After.State)
+	back, changed, err := x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, Answer{Row: "T26", Verdict: NotExecuted, Code: CodeClocks})
+	if err != nil || !changed || back.After.Operation.State != Pending {
+		t.Fatalf("not called: %v, %v, %s", changed, err, back.After.Operation.State)
 	}
 	again, err := back.After.Begin(p, noon.Add(10*time.Hour))
-	if err != nil || again.After.Generation != 2 {
-		t.Errorf("ten hours after it was stamped as eight hours ahead, it goes on under generation %d: %v", again.After.Generation, err)
+	if err != nil || again.After.Operation.Generation != 2 {
+		t.Errorf("ten hours after it was stamped as eight hours ahead, it goes on under generation %d: %v", again.After.Operation.Generation, err)
 	}
 }

@@ -85,14 +85,14 @@ func (t Transfer) RetryReversal(id ID, by By) (Change, error) {
 // anew moves a reversal of a transfer that was given up: the transfer's own state is settled
 // anew, by way of the reversal that it waits for once more.
 func (t Transfer) anew(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
-	was := t.State
+	was := t.Operation.State
 	if was == PermanentlyFailed && op.State == PermanentlyFailed {
 		var err error
-		if t.State, err = move(moves, was, EventReverse); err != nil {
+		if t.Operation.State, err = move(moves, was, EventReverse); err != nil {
 			return Change{}, err
 		}
 	}
 	c, err := t.move(op, e, by, mutate)
-	c.Was, c.entered = was, c.After.State != was
+	c.Was, c.entered = was, c.After.Operation.State != was
 	return c, err
 }

@@ -98,7 +98,7 @@ func nextEnd(holds []Hold) (next time.Time) {
 // Hold keeps a transfer from being sent, until a moment or (zero) until it is let go. It stands
 // beside what holds it already. Only a transfer with no open send can be held.
 func (t Transfer) Hold(source HoldSource, until time.Time, by By) (Change, error) {
-	if t.StripeID != "" {
+	if t.Operation.StripeID != "" {
 		return Change{}, t.nameTheReversal()
 	}
 	return t.hold(&t.Operation, source, until, by)

@@ -36,7 +36,7 @@ func laterOrder(s *story, date time.Time) *story {
 func (s *story) refusedFor(err error, words ...string) *story {
 	s.Helper()
 	if !errors.Is(err, ErrIllegalMove) {
-		s.Errorf("in %s: %v is no refusal", s.x.State, err)
+		s.Errorf("in %s: %v is no refusal", s.x.Operation.State, err)
 		return s
 	}
 	for _, w := range words {

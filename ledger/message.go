@@ -15,7 +15,7 @@ func spend(o *Operation) { o.FirstSentAt = time.Time{} }
 
 // Cancel ends a transfer that was never sent, or of which it is proved that it moved no money.
 func (t Transfer) Cancel(by By) (Change, error) {
-	if t.StripeID != "" {
+	if t.Operation.StripeID != "" {
 		return Change{}, t.nameTheReversal()
 	}
 	return t.move(&t.Operation, EventCancel, by, nil)
@@ -24,22 +24,22 @@ func (t Transfer) Cancel(by By) (Change, error) {
 // Retry has a refused operation tried again now, its count of refusals begun anew. Of a
 // transfer whose reversals were given up, it takes those up again.
 func (t Transfer) Retry(by By) (Change, error) {
-	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.State == ReversalPending) {
+	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.Operation.State == ReversalPending) {
 		return t.move(op, EventRetry, by, nil)
 	}
 	if r := t.Unended(); r != nil {
 		return Change{}, fmt.Errorf("%w: its reversal %s is held by %s: release it", ErrIllegalMove, r.ID, sources(t.HoldsOf(r.ID)))
 	}
-	if t.State != PermanentlyFailed {
-		return Change{}, fmt.Errorf("%w: nothing is left to retry: the transfer is %s", ErrIllegalMove, t.State)
+	if t.Operation.State != PermanentlyFailed {
+		return Change{}, fmt.Errorf("%w: nothing is left to retry: the transfer is %s", ErrIllegalMove, t.Operation.State)
 	}
 	c := Change{After: t.next()}
 	a := &c.After
-	to, err := move(moves, t.State, EventReverse)
+	to, err := move(moves, t.Operation.State, EventReverse)
 	if err != nil {
 		return Change{}, err
 	}
-	a.State = to
+	a.Operation.State = to
 	for i, r := range a.Reversals {
 		if r.State != PermanentlyFailed {
 			continue
@@ -76,9 +76,9 @@ func (t *Transfer) ReversalReferred(reference string, amount int64) (*Reversal, 
 // given up before is replaced by it. It returns a FieldErrors when the amount cannot be. The caller
 // has looked for the reference: see [Transfer.ReversalReferred].
 func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by By) (Change, error) {
-	to, err := move(moves, t.State, EventReverse)
-	if err != nil || t.StripeID == "" {
-		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.State)
+	to, err := move(moves, t.Operation.State, EventReverse)
+	if err != nil || t.Operation.StripeID == "" {
+		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.Operation.State)
 	}
 	rest := t.Remaining()
 	if amount == 0 {
@@ -98,7 +98,7 @@ func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by B
 	}
 	c := Change{After: t.next()}
 	a := &c.After
-	a.State = to
+	a.Operation.State = to
 	for i, r := range a.Reversals {
 		if r.State == PermanentlyFailed {
 			if a.Reversals[i].State, err = move(reversalMoves, r.State, EventCancel); err != nil {
@@ -146,7 +146,7 @@ func (t *Transfer) subjectState() State {
 	if op, _ := t.Current(); op != nil {
 		return op.State
 	}
-	return t.State
+	return t.Operation.State
 }
 
 // Reconcile books what Stripe was read to hold against the reversal being driven, after an

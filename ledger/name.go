@@ -30,13 +30,13 @@ func ReversalName(transfer ID, reference string) ID {
 // not decided yet, by the ledger's account. A name that was used once stays, whatever becomes known
 // of the account later.
 func (t Transfer) Named(account string) Transfer {
-	if t.Name == (ID{}) {
-		t.Name = TransferName(account, t.Reference)
+	if t.Operation.Name == (ID{}) {
+		t.Operation.Name = TransferName(account, t.Reference)
 	}
 	if op, kind := t.Current(); kind == MakeReversal && op != nil && op.Name == (ID{}) {
 		i := t.index(op)
 		t.Reversals = slices.Clone(t.Reversals)
-		t.Reversals[i].Name = ReversalName(t.Name, t.Reversals[i].Reference)
+		t.Reversals[i].Name = ReversalName(t.Operation.Name, t.Reversals[i].Reference)
 	}
 	return t
 }
@@ -46,7 +46,7 @@ func (t *Transfer) OperationNamed(name ID) *Operation {
 	if name == (ID{}) {
 		return nil
 	}
-	if t.Name == name {
+	if t.Operation.Name == name {
 		return &t.Operation
 	}
 	for i := range t.Reversals {

@@ -40,16 +40,16 @@ func (t *Transfer) OutdoneBy(s StripeTransfer) (op *Operation, stripeID string, 
 }
 
 func (t *Transfer) outdone(s StripeTransfer) (op *Operation, stripeID string, created time.Time, metadata map[string]string) {
-	if t.StripeID == "" {
+	if t.Operation.StripeID == "" {
 		asOrdered := s.Amount == t.Money.Amount && s.Currency == t.Money.Currency && s.Destination == t.Destination
-		if t.State == PermanentlyFailed && asOrdered && t.Outdone(s.Metadata) {
+		if t.Operation.State == PermanentlyFailed && asOrdered && t.Operation.Outdone(s.Metadata) {
 			return &t.Operation, s.ID, s.Created, s.Metadata
 		}
 		return nil, "", time.Time{}, nil
 	}
 	for i := range t.Reversals {
 		r := &t.Reversals[i]
-		if t.StripeID != s.ID || r.State != PermanentlyFailed {
+		if t.Operation.StripeID != s.ID || r.State != PermanentlyFailed {
 			continue
 		}
 		for _, k := range s.Reversals {
@@ -82,7 +82,7 @@ func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
 			return Change{}, false, fmt.Errorf("%w: Stripe holds reversal %s as %s, and of %d the ledger has %d come back already",
 				ErrConflict, op.ID, stripeID, t.Money.Amount, t.AmountReversed)
 		}
-		if before.State, err = move(moves, t.State, EventReverse); err != nil {
+		if before.Operation.State, err = move(moves, t.Operation.State, EventReverse); err != nil {
 			return Change{}, false, err
 		}
 	}
@@ -96,7 +96,7 @@ func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
 	done := c.Subject()
 	done.Epoch, done.Generation, _ = keyed(metadata)
 	done.FirstSentAt, done.RequestHash = created, c.After.Request(done).Hash()
-	c.Was, c.entered = t.State, c.After.State != t.State
+	c.Was, c.entered = t.Operation.State, c.After.Operation.State != t.Operation.State
 	c.History.From, c.History.Epoch, c.History.Generation, c.History.By = op.State, done.Epoch, done.Generation, by
 	return c, true, nil
 }

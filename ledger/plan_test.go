@@ -66,7 +66,7 @@ func TestThePlan(t *testing.T) {
 		s.Helper()
 		step := s.plan()
 		if step.Action != want || step.Mover != mover || step.Code != code {
-			s.Errorf("in %s the plan is %d by %q (%s), want %d by %q (%s)", s.x.State, step.Action, step.Mover, step.Code, want, mover, code)
+			s.Errorf("in %s the plan is %d by %q (%s), want %d by %q (%s)", s.x.Operation.State, step.Action, step.Mover, step.Code, want, mover, code)
 		}
 		if !strings.HasSuffix(step.Why, ".") {
 			s.Errorf("%q is no sentence", step.Why)
@@ -348,7 +348,7 @@ func TestThePlanNeverAsksForWhatTheTableRefuses(t *testing.T) {
 			}
 			switch step.Action {
 			case Rest, Idle:
-				if s.x.State != Completed || len(s.x.Reversals) > 2 {
+				if s.x.Operation.State != Completed || len(s.x.Reversals) > 2 {
 					continue
 				}
 				s.reverses(uint64(10+len(s.x.Reversals)), 1)

@@ -33,7 +33,7 @@ func TestTheMoneyProtocol(t *testing.T) {
 		// The verdicts, one send open.
 		"done settles": func(s *story) {
 			s.sends().answers(paid).is(Completed)
-			if s.x.StripeID != "tr_1" || s.x.OpenSends != 0 || s.x.ErrorCode != "" {
+			if s.x.Operation.StripeID != "tr_1" || s.x.Operation.OpenSends != 0 || s.x.Operation.ErrorCode != "" {
 				s.Errorf("%+v", s.x.Operation)
 			}
 		},
@@ -95,9 +95,9 @@ func TestTheMoneyProtocol(t *testing.T) {
 		// Unknown: the same key while it is young, and never afterwards.
 		"an unknown is sent again under the same key": func(s *story) {
 			s.sends().answers(timedOut)
-			before := s.x.RequestHash
+			before := s.x.Operation.RequestHash
 			s.passes(time.Hour).sends().drives(Sending, 1, 2)
-			if s.x.RequestHash != before {
+			if s.x.Operation.RequestHash != before {
 				s.Error("with another request")
 			}
 			s.sentFirst(dawn)
@@ -352,7 +352,7 @@ func (s *story) conflicts() *story {
 	s.Helper()
 	_, _, err := s.x.Found(id(1), "tr_1", "read")
 	s.refuses(ErrConflict, Change{}, err)
-	_, _, err = s.x.Conclude(id(1), 0, s.x.Generation, paid)
+	_, _, err = s.x.Conclude(id(1), 0, s.x.Operation.Generation, paid)
 	return s.refuses(ErrConflict, Change{}, err)
 }
 
@@ -411,8 +411,8 @@ func TestAfterTheDatabaseLostCommits(t *testing.T) {
 		},
 		"and goes on under a key of the new epoch": func(s *story) {
 			lost(s.sends().answers(refused)).passes(quiet+1).did(s.x.RenewEpoch(s.p, s.now)).is(FailedState).sends().drives(Sending, 2, 1)
-			if s.x.Epoch != 1 {
-				s.Errorf("epoch %d", s.x.Epoch)
+			if s.x.Operation.Epoch != 1 {
+				s.Errorf("epoch %d", s.x.Operation.Epoch)
 			}
 		},
 		"a key that was not executed is not used again": func(s *story) {
@@ -423,16 +423,16 @@ func TestAfterTheDatabaseLostCommits(t *testing.T) {
 			lost(s).passes(quiet)
 			s.forbids(ErrTooEarly, func() (Change, error) { return s.x.Absent(s.p, false, s.now) })
 			s.passes(1).did(s.x.Absent(s.p, false, s.now)).sends().drives(Sending, 2, 1)
-			if s.x.Epoch != 1 {
-				s.Errorf("epoch %d", s.x.Epoch)
+			if s.x.Operation.Epoch != 1 {
+				s.Errorf("epoch %d", s.x.Operation.Epoch)
 			}
 		},
 		"so does a person's word": func(s *story) {
 			s.parked()
 			lost(s).forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) })
 			s.passes(quiet + 1).did(s.x.ResolveAbsent(s.p, s.now, person))
-			if s.x.Epoch != 1 {
-				s.Errorf("epoch %d", s.x.Epoch)
+			if s.x.Operation.Epoch != 1 {
+				s.Errorf("epoch %d", s.x.Operation.Epoch)
 			}
 		},
 		"what the lost commits paid is settled when it is found": func(s *story) {
@@ -443,8 +443,8 @@ func TestAfterTheDatabaseLostCommits(t *testing.T) {
 			lost(s).passes(quiet + 1).did(s.x.RenewEpoch(s.p, s.now))
 			s.forbids(ErrTooOld, func() (Change, error) { return s.x.Begin(old, s.now) })
 			s.sends().loses().passes(quiet + 1).did(s.x.Absent(old, false, s.now))
-			if s.x.Epoch != 1 {
-				s.Errorf("it took the epoch back to %d", s.x.Epoch)
+			if s.x.Operation.Epoch != 1 {
+				s.Errorf("it took the epoch back to %d", s.x.Operation.Epoch)
 			}
 		},
 		"a new reversal is of the new epoch": func(s *story) {
@@ -513,7 +513,7 @@ func TestAConfirmationNeedsAnID(t *testing.T) {
 func TestAcceptance(t *testing.T) {
 	s := begin(t)
 	s.is(Pending)
-	if s.x.Version != 1 || !s.x.CreatedAt.Equal(dawn) || !s.x.Since.Equal(dawn) || s.x.OpenSends != 0 {
+	if s.x.Version != 1 || !s.x.CreatedAt.Equal(dawn) || !s.x.Operation.Since.Equal(dawn) || s.x.Operation.OpenSends != 0 {
 		t.Errorf("%+v", s.x)
 	}
 	o := order()
@@ -527,7 +527,7 @@ func TestAcceptance(t *testing.T) {
 	} {
 		o.NotBefore = tc.date
 		c := Accept(o, id(1), 3, dawn, By{})
-		if c.After.State != tc.want || c.After.Epoch != 1 || c.After.Seen != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
+		if c.After.Operation.State != tc.want || c.After.Operation.Epoch != 1 || c.After.Operation.Seen != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
 			t.Errorf("%s: %+v", name, c.After)
 		}
 	}

@@ -27,8 +27,8 @@ func (s *StripeTransfer) Lost(account string) (name ID, reference string, ours b
 // lostReversal reports a reversal at Stripe that is one of ours of t, and that t does not have.
 func (t *Transfer) lostReversal(r StripeReversal) bool {
 	reference := r.Metadata[MetaReference]
-	name := ReversalName(t.Name, reference)
-	return t.Name != (ID{}) && reference != "" && Names(r.Metadata, name) && t.OperationNamed(name) == nil && !t.refers(reference)
+	name := ReversalName(t.Operation.Name, reference)
+	return t.Operation.Name != (ID{}) && reference != "" && Names(r.Metadata, name) && t.OperationNamed(name) == nil && !t.refers(reference)
 }
 
 func (t *Transfer) refers(reference string) bool {
@@ -69,6 +69,7 @@ func Rebuild(s StripeTransfer, account string, id ID, epoch int, by By) (Change,
 	}
 	keys, generation, _ := keyed(s.Metadata)
 	c := Change{After: Transfer{
+		ID: id,
 		Operation: Operation{ID: id, Name: name, State: state, Epoch: max(keys, 0), Seen: epoch, Generation: max(generation, 0),
 			FirstSentAt: s.Created, StripeID: s.ID},
 		Order: order, OrderHash: order.Hash(), Version: 1,
@@ -76,7 +77,7 @@ func Rebuild(s StripeTransfer, account string, id ID, epoch int, by By) (Change,
 	a := &c.After
 	c.Postings = entry(Clearing, Paid, order.Money)
 	if len(s.Reversals) > 0 {
-		if a.State, err = move(moves, a.State, EventReverse); err != nil {
+		if a.Operation.State, err = move(moves, a.Operation.State, EventReverse); err != nil {
 			return Change{}, err
 		}
 		back := slices.Clone(s.Reversals)
@@ -89,7 +90,7 @@ func Rebuild(s StripeTransfer, account string, id ID, epoch int, by By) (Change,
 		}
 	}
 	c.History = History{Transfer: id, Version: 1, Subject: id, Kind: CreateTransfer, Event: EventRebuild, To: state,
-		Epoch: a.Epoch, Generation: a.Generation, By: by,
+		Epoch: a.Operation.Epoch, Generation: a.Operation.Generation, By: by,
 		Detail: fmt.Sprintf("the database had lost it; made again from %s at Stripe, of %s", s.ID, s.Created.UTC().Format(time.RFC3339))}
 	c.seal(Transfer{})
 	return c, nil
@@ -135,11 +136,11 @@ func (c *Change) adopt(list []StripeReversal) error {
 		return err
 	}
 	for _, s := range list {
-		r := Reversal{Operation: Operation{ID: ExternalID(s.ID), State: adopted, StripeID: s.ID, Epoch: a.Epoch, Seen: a.Seen},
+		r := Reversal{Operation: Operation{ID: ExternalID(s.ID), State: adopted, StripeID: s.ID, Epoch: a.Operation.Epoch, Seen: a.Operation.Seen},
 			Amount: s.Amount, External: true, Cause: "made outside settled"}
 		if a.lostReversal(s) {
 			r.Reference, r.External, r.Cause = s.Metadata[MetaReference], false, "the database had lost it"
-			r.Name, r.OrderHash = ReversalName(a.Name, r.Reference), a.ReversalHash(&r)
+			r.Name, r.OrderHash = ReversalName(a.Operation.Name, r.Reference), a.ReversalHash(&r)
 		}
 		a.Reversals = append(a.Reversals, r)
 		c.Touched = append(c.Touched, len(a.Reversals)-1)

@@ -229,11 +229,11 @@ func TestEvidenceCatchesUpAsInTheModel(t *testing.T) {
 		x := begin.After
 		c, changed, err := x.Found(x.ID, "tr_1", "listed")
 		if err != nil || !changed {
-			t.Fatalf("from %s: %v, %v", x.State, changed, err)
+			t.Fatalf("from %s: %v, %v", x.Operation.State, changed, err)
 		}
-		move := place(x.State, x.Generation > 0, false) + "->" + place(c.After.State, true, c.After.StripeID != "")
+		move := place(x.Operation.State, x.Operation.Generation > 0, false) + "->" + place(c.After.Operation.State, true, c.After.Operation.StripeID != "")
 		if !slices.Contains(caughtUp, move) || !model(t)[move] {
-			t.Errorf("from %s evidence makes %s", x.State, move)
+			t.Errorf("from %s evidence makes %s", x.Operation.State, move)
 		}
 	}
 }

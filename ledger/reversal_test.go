@@ -30,7 +30,7 @@ func (s *story) reads(x StripeTransfer) *story {
 	s.Helper()
 	c, changed, err := s.x.Reconcile(x, reversedAll)
 	if err == nil && !changed {
-		s.Fatalf("in %s: reading %+v changed nothing", s.x.State, x)
+		s.Fatalf("in %s: reading %+v changed nothing", s.x.Operation.State, x)
 	}
 	return s.did(c, err)
 }
@@ -38,7 +38,7 @@ func (s *story) reads(x StripeTransfer) *story {
 func (s *story) learnsNothing(x StripeTransfer) *story {
 	s.Helper()
 	if _, changed, err := s.x.Reconcile(x, reversedAll); changed || err != nil {
-		s.Fatalf("in %s: reading %+v changed it (%v)", s.x.State, x, err)
+		s.Fatalf("in %s: reading %+v changed it (%v)", s.x.Operation.State, x, err)
 	}
 	return s
 }
@@ -198,13 +198,13 @@ func TestAReplayedRefusalOfARetracedKeyDoesNotCloseWhatIsOpen(t *testing.T) {
 	for _, epoch := range []int{1, 2} {
 		p := Policy{Windows: DefaultWindows(), Epoch: epoch, EpochSince: dawn.Add(-time.Hour)}
 		x := Accept(order(), id(1), epoch, dawn, By{}).After
-		if x.Retraces() != (epoch > 1) || x.Epoch != 1 {
-			t.Fatalf("in epoch %d it begins with the keys of %d", epoch, x.Epoch)
+		if x.Operation.Retraces() != (epoch > 1) || x.Operation.Epoch != 1 {
+			t.Fatalf("in epoch %d it begins with the keys of %d", epoch, x.Operation.Epoch)
 		}
 		if _, err := x.Begin(p, dawn); errors.Is(err, ErrTooOld) != (epoch > 1) {
 			t.Fatalf("before it was looked up in epoch %d: %v", epoch, err)
 		}
-		x.ClearAt = dawn
+		x.Operation.ClearAt = dawn
 		c, err := x.Begin(p, dawn)
 		if err != nil {
 			t.Fatal(err)
@@ -223,8 +223,8 @@ func TestAReplayedRefusalOfARetracedKeyDoesNotCloseWhatIsOpen(t *testing.T) {
 		a := refused
 		a.Replayed = true
 		c, _, err = x.Conclude(x.ID, 1, 1, a)
-		if want := map[int]State{1: FailedState, 2: Unresolved}[epoch]; err != nil || c.After.State != want {
-			t.Errorf("in epoch %d: %s, %v, want %s", epoch, c.After.State, err, want)
+		if want := map[int]State{1: FailedState, 2: Unresolved}[epoch]; err != nil || c.After.Operation.State != want {
+			t.Errorf("in epoch %d: %s, %v, want %s", epoch, c.After.Operation.State, err, want)
 		}
 	}
 }

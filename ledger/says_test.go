@@ -8,8 +8,8 @@ import (
 )
 
 func TestARefusalSaysWhereItStandsAndWhatLeadsOn(t *testing.T) {
-	paid := Transfer{Order: Order{Money: Money{1000, "eur"}}, Operation: Operation{ID: ID{1}, State: Completed, StripeID: "tr_1"}}
-	parked := Transfer{Order: Order{Money: Money{1000, "eur"}}, Operation: Operation{ID: ID{1}, State: Parked}}
+	paid := Transfer{Order: Order{Money: Money{1000, "eur"}}, ID: ID{1}, Operation: Operation{ID: ID{1}, State: Completed, StripeID: "tr_1"}}
+	parked := Transfer{Order: Order{Money: Money{1000, "eur"}}, ID: ID{1}, Operation: Operation{ID: ID{1}, State: Parked}}
 	for want, refused := range map[string]func() error{
 		"Nothing is left to retry: the transfer is completed.":                  func() error { _, err := paid.Retry(By{}); return err },
 		"It is parked: only `resolve` (completed or failed) leaves this state.": func() error { _, err := parked.Retry(By{}); return err },
@@ -27,7 +27,7 @@ func TestARefusalSaysWhereItStandsAndWhatLeadsOn(t *testing.T) {
 }
 
 func TestAStoredRefusalIsTheSameSentence(t *testing.T) {
-	parked := Transfer{Order: Order{Money: Money{1000, "eur"}}, Operation: Operation{ID: ID{1}, State: Parked}}
+	parked := Transfer{Order: Order{Money: Money{1000, "eur"}}, ID: ID{1}, Operation: Operation{ID: ID{1}, State: Parked}}
 	_, err := parked.Cancel(By{})
 	var r Receipt
 	if !r.Refuse(err) || Sentence(r.Err()) != Sentence(err) {
@@ -52,18 +52,18 @@ func TestEveryStateSaysWhatLeadsOn(t *testing.T) {
 }
 
 func TestWhatIsGivenUpSaysWhyAndWhatToDo(t *testing.T) {
-	x := Transfer{Order: Order{Money: Money{1000, "eur"}}, Operation: Operation{ID: ID{1}, State: PermanentlyFailed, ErrorCode: "resource_missing", ErrorMessage: "No such destination: acct_a4"}}
+	x := Transfer{Order: Order{Money: Money{1000, "eur"}}, ID: ID{1}, Operation: Operation{ID: ID{1}, State: PermanentlyFailed, ErrorCode: "resource_missing", ErrorMessage: "No such destination: acct_a4"}}
 	want := "settled gave up: No such destination: acct_a4. Mend it and `retry`, or `cancel`."
-	if step := Plan(&x, Digest{}, Policy{}, x.Since, x.Since); step.Why != want || step.Mover != MoveOfPlatform || step.Code != "resource_missing" {
+	if step := Plan(&x, Digest{}, Policy{}, x.Operation.Since, x.Operation.Since); step.Why != want || step.Mover != MoveOfPlatform || step.Code != "resource_missing" {
 		t.Errorf("%+v", step)
 	}
-	x.ErrorMessage = "No such destination: acct_a4."
+	x.Operation.ErrorMessage = "No such destination: acct_a4."
 	if got := x.LeftToPeople(&x.Operation); got != want {
 		t.Errorf("%q", got)
 	}
-	x.StripeID = "tr_1"
+	x.Operation.StripeID = "tr_1"
 	x.Reversals = []Reversal{{Amount: 700, Operation: Operation{ID: ID{2}, State: PermanentlyFailed, ErrorMessage: "it is gone"}}}
-	if step := Plan(&x, Digest{}, Policy{}, x.Since, x.Since); !strings.HasPrefix(step.Why, "settled gave up the reversal of ") || !strings.Contains(step.Why, ": It is gone. Mend it and `retry`") {
+	if step := Plan(&x, Digest{}, Policy{}, x.Operation.Since, x.Operation.Since); !strings.HasPrefix(step.Why, "settled gave up the reversal of ") || !strings.Contains(step.Why, ": It is gone. Mend it and `retry`") {
 		t.Errorf("%+v", step)
 	}
 }

@@ -53,8 +53,8 @@ func TestTheSearchForWritesFindsThem(t *testing.T) {
 		body string
 		bad  int
 	}{
-		"an assignment":                {"t.State = s", 1},
-		"through an embedded struct":   {"t.Operation.State = l.Pending", 1},
+		"an assignment":                {"o.State = s", 1},
+		"through a transfer":           {"t.Operation.State = l.Pending", 1},
 		"of a reversal in a list":      {"t.Reversals[0].State = l.Completed", 1},
 		"of a copy":                    {"r.State = s", 1},
 		"one of several":               {"var n int; n, o.State = 1, s; _ = n", 1},
@@ -64,7 +64,7 @@ func TestTheSearchForWritesFindsThem(t *testing.T) {
 		"its address":                  {"p := &o.State; *p = s", 1},
 		"a loop's variable":            {"for _, o.State = range l.States {}", 1},
 		"a local move is not the real": {"move := func() (l.State, error) { return s, nil }; o.State, _ = move()", 1},
-		"reading is free":              {"if t.State == s || r.State == o.State { _ = t.State }", 0},
+		"reading is free":              {"if t.Operation.State == s || r.State == o.State { _ = t.Status() }", 0},
 		"another's State is free":      {"var x struct{ State l.State }; x.State = s; _ = x", 0},
 		"a row's literal in no row":    {"_ = l.History{From: s, To: s, Status: s}", 0},
 	} {

@@ -45,7 +45,7 @@ func (t *Transfer) Resembles(s StripeTransfer) bool {
 // Is reports a transfer at Stripe that can be no other than this one: it names it, or lost its
 // metadata and stands in its own group.
 func (t *Transfer) Is(s StripeTransfer) bool {
-	return Names(s.Metadata, t.Name) || t.OwnGroup() && t.Resembles(s)
+	return Names(s.Metadata, t.Operation.Name) || t.OwnGroup() && t.Resembles(s)
 }
 
 // Suspect parks an operation of which Stripe holds nothing that names it, but holds what may be it.

@@ -31,7 +31,8 @@ type Operation struct {
 
 // Transfer is the aggregate: what the platform owes one seller, with its reversals.
 type Transfer struct {
-	Operation
+	ID        ID
+	Operation Operation // creating it at Stripe; it has the transfer's ID
 	Order
 	OrderHash      string     // of the order, as it was accepted
 	Version        int64      // guards every write; each change adds one
@@ -43,6 +44,9 @@ type Transfer struct {
 	CreatedAt      time.Time
 	Reversals      []Reversal // oldest first
 }
+
+// Status returns the transfer's own state, as people see it.
+func (t Transfer) Status() State { return t.Operation.State }
 
 // Reversal is a part, or all, of a transfer that must come back, for one cause.
 type Reversal struct {
@@ -119,7 +123,7 @@ func (c *Change) Stamp(at time.Time) {
 		c.Subject().Since = at
 	}
 	if c.entered {
-		c.After.Since = at
+		c.After.Operation.Since = at
 	}
 	if c.Begins {
 		c.Subject().FirstSentAt = at
@@ -155,7 +159,7 @@ func (t *Transfer) operation(id ID) *Operation {
 // Stripe holds it; then the reversal that was begun and has not come to its end, else the oldest
 // that is neither final nor held; else nil.
 func (t *Transfer) Current() (*Operation, Kind) {
-	if t.StripeID == "" {
+	if t.Operation.StripeID == "" {
 		return &t.Operation, CreateTransfer
 	}
 	var oldest *Operation
@@ -217,7 +221,7 @@ func (t *Transfer) Request(op *Operation) Request {
 	if op.ID != t.ID {
 		i := slices.IndexFunc(t.Reversals, func(v Reversal) bool { return v.ID == op.ID })
 		meta[MetaReference], meta[MetaOrder] = t.Reversals[i].Reference, t.Reversals[i].OrderHash
-		r.Kind, r.Amount, r.Transfer = MakeReversal, t.Reversals[i].Amount, t.StripeID
+		r.Kind, r.Amount, r.Transfer = MakeReversal, t.Reversals[i].Amount, t.Operation.StripeID
 		return r
 	}
 	meta[MetaReference], meta[MetaSeller], meta[MetaOrder] = t.Reference, t.Seller, t.OrderHash
@@ -239,7 +243,7 @@ func (t *Transfer) Group() string {
 	if t.TransferGroup != "" || t.SourceTransaction != "" {
 		return t.TransferGroup
 	}
-	return groupPrefix + t.Name.String()
+	return groupPrefix + t.Operation.Name.String()
 }
 
 // next copies t for a change, so that no change shares memory that changes with the transfer

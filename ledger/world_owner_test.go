@@ -74,7 +74,7 @@ func (w *world) follow(o *owner) {
 	case Send:
 		c, err := o.x.Begin(w.p, w.now)
 		if w.trusting && errors.Is(err, ErrTooOld) {
-			c, err = o.x.Begin(Policy{Windows: w.p.Windows, Epoch: o.x.Seen}, w.now)
+			c, err = o.x.Begin(Policy{Windows: w.p.Windows, Epoch: o.x.Operation.Seen}, w.now)
 		}
 		if err != nil && !errors.Is(err, ErrTooOld) {
 			w.fail("the plan asked for a send that is refused: %v", err)
@@ -108,7 +108,7 @@ func (w *world) follow(o *owner) {
 // look lists Stripe: what is younger than LAG may not be in it yet.
 func (w *world) look(x *Transfer) (found []thing) {
 	held := w.transfers
-	if x.StripeID != "" {
+	if x.Operation.StripeID != "" {
 		held = w.reversals
 	}
 	for _, th := range held {

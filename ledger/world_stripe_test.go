@@ -193,7 +193,7 @@ func (w *world) tell() {
 }
 
 func (w *world) stripeTransfer() StripeTransfer {
-	x := StripeTransfer{ID: w.x.StripeID, Amount: 1000, Currency: "eur", Destination: "acct_1"}
+	x := StripeTransfer{ID: w.x.Operation.StripeID, Amount: 1000, Currency: "eur", Destination: "acct_1"}
 	for _, th := range w.reversals {
 		r := StripeReversal{ID: th.id, Amount: th.amount}
 		if th.op != "" {

@@ -303,7 +303,7 @@ func (w *world) interfere() {
 	until := time.Time{}
 	switch w.chance(11, "people") {
 	case 0:
-		if w.x.State == Completed || w.x.State == PartiallyReversed || w.x.State == ReversalPending || w.x.State == PermanentlyFailed {
+		if w.x.Operation.State == Completed || w.x.Operation.State == PartiallyReversed || w.x.Operation.State == ReversalPending || w.x.Operation.State == PermanentlyFailed {
 			w.reverse(int64(w.chance(6, "amount") * 200))
 		}
 	case 1:
@@ -419,7 +419,7 @@ func (w *world) finish() {
 	}
 	for i := 0; !w.quiet() && w.wrong == ""; i++ {
 		if i == 3000 {
-			w.fail("18: it never comes to rest: %s", w.x.State)
+			w.fail("18: it never comes to rest: %s", w.x.Operation.State)
 			return
 		}
 		w.drive(w.owners[0])
@@ -436,7 +436,7 @@ func (w *world) finish() {
 		w.deliver()
 		w.tick(10 * time.Minute)
 	}
-	if s := w.x.State; w.wrong == "" && (s == Sending || s == Unresolved || s == Pending) {
+	if s := w.x.Operation.State; w.wrong == "" && (s == Sending || s == Unresolved || s == Pending) {
 		w.fail("18: it rests in %s", s)
 	}
 	w.audit()

@@ -149,8 +149,8 @@ func (l *life) holds(state ledger.State, reversals ...int64) {
 		back += r.Amount
 	}
 	x := l.transfer()
-	if x.State != state || x.AmountReversed != back || len(x.Reversals) != len(reversals) {
-		l.Errorf("it is %s, %d came back, by %d reversals", x.State, x.AmountReversed, len(x.Reversals))
+	if x.Status() != state || x.AmountReversed != back || len(x.Reversals) != len(reversals) {
+		l.Errorf("it is %s, %d came back, by %d reversals", x.Status(), x.AmountReversed, len(x.Reversals))
 	}
 	for kind, n := range l.alarmed {
 		// A 5xx is an answer that people are told of; and so is a balance of the platform that is still

@@ -96,13 +96,13 @@ func (l *life) live(owners int) {
 	l.points.arm(l.troubles)
 	l.owned(owners)
 	l.submit()
-	l.until("refused", func(x *ledger.Transfer) bool { return x.State == ledger.FailedState })
+	l.until("refused", func(x *ledger.Transfer) bool { return x.Status() == ledger.FailedState })
 	l.fund()
-	l.until("paid", func(x *ledger.Transfer) bool { return x.State == ledger.Completed })
+	l.until("paid", func(x *ledger.Transfer) bool { return x.Status() == ledger.Completed })
 	l.say(ledger.Message{Type: ledger.MessageReverse, Amount: returned})
-	l.until("partly back", func(x *ledger.Transfer) bool { return x.State == ledger.PartiallyReversed })
+	l.until("partly back", func(x *ledger.Transfer) bool { return x.Status() == ledger.PartiallyReversed })
 	l.say(ledger.Message{Type: ledger.MessageReverse})
-	l.until("all back", func(x *ledger.Transfer) bool { return x.State == ledger.Reversed })
+	l.until("all back", func(x *ledger.Transfer) bool { return x.Status() == ledger.Reversed })
 	l.rest()
 }
 
@@ -115,7 +115,7 @@ func (l *life) pay() {
 	l.rest()
 	l.points.arm(l.troubles)
 	l.submit()
-	l.until("paid", func(x *ledger.Transfer) bool { return x.State == ledger.Completed })
+	l.until("paid", func(x *ledger.Transfer) bool { return x.Status() == ledger.Completed })
 	l.rest()
 }
 
@@ -278,8 +278,8 @@ func (l *life) until(what string, wanted func(*ledger.Transfer) bool) {
 	l.wait(what, func() bool {
 		l.first()
 		x = l.transfer()
-		if x.State == ledger.PermanentlyFailed || x.State == ledger.Held || x.State == ledger.Canceled {
-			l.Fatalf("it is %s:\n%s", x.State, l.story())
+		if x.Status() == ledger.PermanentlyFailed || x.Status() == ledger.Held || x.Status() == ledger.Canceled {
+			l.Fatalf("it is %s:\n%s", x.Status(), l.story())
 		}
 		if op, kind := x.Current(); op != nil && op.State == ledger.Parked {
 			l.resolve(op, kind)

@@ -243,7 +243,7 @@ func (p *putBack) reverse(ctx context.Context, from, to int) {
 		}
 		x := p.plan[i].order
 		records, err := p.db.ByReference(ctx, []string{x.Reference})
-		if err != nil || len(records) == 0 || records[0].Transfer.StripeID == "" {
+		if err != nil || len(records) == 0 || records[0].Transfer.Operation.StripeID == "" {
 			continue // another round comes
 		}
 		m := message{Type: ledger.MessageReverse, Reason: "a refund", Reference: "refund " + x.Reference, Amount: x.Money.Amount/3 + 1}

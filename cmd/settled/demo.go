@@ -237,8 +237,8 @@ func (d *demo) unfinished(ctx context.Context) []audit.Difference {
 			lost = append(lost, audit.Difference{Class: "unfinished", Detail: err.Error()})
 		case len(records) == 0:
 			lost = append(lost, audit.Difference{Class: "unfinished", Detail: p.order.Reference + " was never accepted"})
-		case !ended(records[0].Transfer.State):
-			lost = append(lost, audit.Difference{Class: "unfinished", Transfer: records[0].Transfer.ID, Detail: "is " + string(records[0].Transfer.State)})
+		case !ended(records[0].Transfer.Status()):
+			lost = append(lost, audit.Difference{Class: "unfinished", Transfer: records[0].Transfer.ID, Detail: "is " + string(records[0].Transfer.Status())})
 		}
 	}
 	return lost

@@ -170,7 +170,7 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 	a.history(r)
 	a.ordered(t)
 
-	name := t.Name
+	name := t.Operation.Name
 	if name == (ledger.ID{}) { // nothing of it was ever sent, unless the database lost that
 		name = a.called[t.Reference]
 	}
@@ -184,8 +184,8 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 		}
 		return others
 	})
-	if o, lost := a.foreign[t.StripeID]; lost && t.StripeID != "" {
-		delete(a.foreign, t.StripeID)
+	if o, lost := a.foreign[t.Operation.StripeID]; lost && t.Operation.StripeID != "" {
+		delete(a.foreign, t.Operation.StripeID)
 		all = append(all, o)
 	}
 	a.report.Differences = append(a.report.Differences, compare(t, all)...)

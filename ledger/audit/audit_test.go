@@ -40,7 +40,7 @@ func names(op ledger.ID) map[string]string {
 // One row of each kind, and what Stripe holds for it. Books are written out by hand.
 func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.StripeTransfer) {
 	row := func(s ledger.State, stripeID string, books ledger.Books, reversals ...ledger.Reversal) ledger.AuditRow {
-		t := ledger.Transfer{Operation: ledger.Operation{ID: id(n), Name: called(id(n)), State: s, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
+		t := ledger.Transfer{ID: id(n), Operation: ledger.Operation{ID: id(n), Name: called(id(n)), State: s, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
 			Order: ledger.Order{Destination: fmt.Sprintf("acct_%d", n%7), Money: ledger.Money{Amount: amount, Currency: []ledger.Currency{"eur", "usd", "jpy"}[n%3]}}}
 		t.OrderHash = t.Order.Hash()
 		for i := range t.Reversals {
@@ -48,7 +48,7 @@ func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.Stri
 		}
 		switch s {
 		case ledger.Sending, ledger.Unresolved, ledger.Parked:
-			t.OpenSends = 1
+			t.Operation.OpenSends = 1
 		case ledger.Held:
 			t.HeldBy = ledger.HeldByOperator
 			t.Holds = []ledger.Hold{{ID: id(n), Operation: id(n), Source: ledger.HeldByOperator}}
@@ -193,7 +193,7 @@ func (w *world) at(s *ledger.StripeTransfer) int {
 
 var injections = map[string]injection{
 	"Stripe lost a transfer": {MissingAtStripe, func(w *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID == "" {
+		if r.Transfer.Operation.StripeID == "" {
 			return false
 		}
 		i := w.at(s)
@@ -201,16 +201,16 @@ var injections = map[string]injection{
 		return true
 	}},
 	"Stripe has it under another ID": {MissingAtStripe, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID != "" {
+		if r.Transfer.Operation.StripeID != "" {
 			s.ID = "tr_another"
 		}
-		return r.Transfer.StripeID != ""
+		return r.Transfer.Operation.StripeID != ""
 	}},
 	"Stripe's does not name ours": {Unnamed, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID != "" {
+		if r.Transfer.Operation.StripeID != "" {
 			s.Metadata = nil
 		}
-		return r.Transfer.StripeID != ""
+		return r.Transfer.Operation.StripeID != ""
 	}},
 	"somebody else paid": {Foreign, func(w *world, _ *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		w.strict = true
@@ -231,7 +231,7 @@ var injections = map[string]injection{
 		return true
 	}},
 	"a reversal names an operation that never was": {MissingHere, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID == "" {
+		if r.Transfer.Operation.StripeID == "" {
 			return false
 		}
 		s.Reversals = append(s.Reversals, ledger.StripeReversal{ID: "trr_stray", Amount: 1, Metadata: names(id(999_999))})
@@ -281,7 +281,7 @@ var injections = map[string]injection{
 		return true
 	}},
 	"Stripe's sum of what came back": {Reversed, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID == "" {
+		if r.Transfer.Operation.StripeID == "" {
 			return false
 		}
 		s.AmountReversed++
@@ -319,7 +319,7 @@ var injections = map[string]injection{
 		return true
 	}},
 	"others reversed": {ReversedOutside, func(_ *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if r.Transfer.StripeID == "" {
+		if r.Transfer.Operation.StripeID == "" {
 			return false
 		}
 		s.Reversals = append(s.Reversals, ledger.StripeReversal{ID: "trr_dashboard", Amount: 1})
@@ -327,7 +327,7 @@ var injections = map[string]injection{
 		return true
 	}},
 	"what is said to have moved no money was paid": {FalseFailed, func(w *world, r *ledger.AuditRow, s *ledger.StripeTransfer) bool {
-		if s != nil || r.Transfer.State.Open() {
+		if s != nil || r.Transfer.Status().Open() {
 			return false
 		}
 		w.stripe = append(w.stripe, ledger.StripeTransfer{ID: "tr_false", Amount: 1, Currency: "chf", Metadata: names(r.Transfer.ID)})
@@ -344,43 +344,43 @@ var injections = map[string]injection{
 		return false
 	}},
 	"completed, and some of it came back": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.PartiallyReversed || r.Transfer.State == ledger.Reversed
+		ok := r.Transfer.Status() == ledger.PartiallyReversed || r.Transfer.Status() == ledger.Reversed
 		if ok {
-			r.Transfer.State, r.LastStatus = ledger.Completed, ledger.Completed
+			r.Transfer.Operation.State, r.LastStatus = ledger.Completed, ledger.Completed
 		}
 		return ok
 	}},
 	"a reversal pending that nobody drives": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.Completed
+		ok := r.Transfer.Status() == ledger.Completed
 		if ok {
-			r.Transfer.State, r.LastStatus = ledger.ReversalPending, ledger.ReversalPending
+			r.Transfer.Operation.State, r.LastStatus = ledger.ReversalPending, ledger.ReversalPending
 		}
 		return ok
 	}},
 	"an open send of what was settled": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := !r.Transfer.State.Open()
+		ok := !r.Transfer.Status().Open()
 		if ok {
-			r.Transfer.OpenSends = 1
+			r.Transfer.Operation.OpenSends = 1
 		}
 		return ok
 	}},
 	"held by nothing": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		r.Transfer.HeldBy = ""
-		return r.Transfer.State == ledger.Held
+		return r.Transfer.Status() == ledger.Held
 	}},
 	"held, and no hold stands": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		r.Transfer.Holds = nil
-		return r.Transfer.State == ledger.Held
+		return r.Transfer.Status() == ledger.Held
 	}},
 	"owed, and a hold stands": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.Pending || r.Transfer.State == ledger.FailedState
+		ok := r.Transfer.Status() == ledger.Pending || r.Transfer.Status() == ledger.FailedState
 		if ok {
 			r.Transfer.Holds = []ledger.Hold{{Operation: r.Transfer.ID, Source: ledger.HeldByDispute}}
 		}
 		return ok
 	}},
 	"held longest by another": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.Held
+		ok := r.Transfer.Status() == ledger.Held
 		if ok {
 			r.Transfer.Holds = append(r.Transfer.Holds, ledger.Hold{Operation: r.Transfer.ID, Source: ledger.HeldByDispute, Until: time.Unix(9, 0)})
 			r.Transfer.Holds[0].Until = time.Unix(8, 0)
@@ -396,9 +396,9 @@ var injections = map[string]injection{
 		return true
 	}},
 	"a state that is none": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.Pending || r.Transfer.State == ledger.Completed
+		ok := r.Transfer.Status() == ledger.Pending || r.Transfer.Status() == ledger.Completed
 		if ok {
-			r.Transfer.State, r.LastStatus = "paid", "paid"
+			r.Transfer.Operation.State, r.LastStatus = "paid", "paid"
 		}
 		return ok
 	}},
@@ -416,7 +416,7 @@ var injections = map[string]injection{
 		return true
 	}},
 	"a posting is missing": {Books, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		ok := r.Transfer.State == ledger.Completed
+		ok := r.Transfer.Status() == ledger.Completed
 		if ok {
 			r.Books = ledger.Books{"clearing": -r.Transfer.Money.Amount, "in_flight": r.Transfer.Money.Amount}
 		}
@@ -448,7 +448,7 @@ func TestEachDifferenceIsFoundAndNothingElse(t *testing.T) {
 					row := &w.rows[i]
 					var s *ledger.StripeTransfer
 					for j := range w.stripe {
-						if w.stripe[j].Metadata[ledger.MetaOperation] == row.Transfer.Name.String() {
+						if w.stripe[j].Metadata[ledger.MetaOperation] == row.Transfer.Operation.Name.String() {
 							s = &w.stripe[j]
 						}
 					}
@@ -570,7 +570,7 @@ func TestATransferInItsOwnGroupIsNoStrangerWithoutItsMetadata(t *testing.T) {
 		if e := Unsettled(row, w.stripe); (kind == "unresolved, there") != (len(e) == 1) {
 			t.Errorf("%s: evidence %v", kind, e)
 		}
-		if op, named := Named(*s); op != row.Name || !named {
+		if op, named := Named(*s); op != row.Operation.Name || !named {
 			t.Errorf("it names %s, %v", op, named)
 		}
 		s.Amount++ // somebody else's, in our group

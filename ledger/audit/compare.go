@@ -54,10 +54,10 @@ type Evidence struct {
 func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 	var all []Evidence
 	for _, s := range held {
-		if o := objectOf(s); unknown(t.State) && (o.named || o.grouped) && o.op == t.Name && o.of(t) {
-			all = append(all, Evidence{t.ID, t.State, s.ID, s.Amount})
+		if o := objectOf(s); unknown(t.Status()) && (o.named || o.grouped) && o.op == t.Operation.Name && o.of(t) {
+			all = append(all, Evidence{t.ID, t.Status(), s.ID, s.Amount})
 		}
-		if s.ID != t.StripeID {
+		if s.ID != t.Operation.StripeID {
 			continue
 		}
 		for i := range t.Reversals {
@@ -137,7 +137,7 @@ func owner(group string) (ledger.ID, bool) {
 // of reports that an object is the row's, as far as it names one: what others put into the row's
 // own group is of another amount, or to somebody else.
 func (o object) of(t *ledger.Transfer) bool {
-	return !o.grouped || o.id == t.StripeID || len(same(t, o)) == 0
+	return !o.grouped || o.id == t.Operation.StripeID || len(same(t, o)) == 0
 }
 
 func unclaimed(o object) Difference {
@@ -149,28 +149,28 @@ func unclaimed(o object) Difference {
 
 // compare is [Compare].
 func compare(t *ledger.Transfer, all []object) []Difference {
-	if t.StripeID == "" {
+	if t.Operation.StripeID == "" {
 		return unheld(t, all)
 	}
-	at := slices.IndexFunc(all, func(o object) bool { return o.id == t.StripeID })
+	at := slices.IndexFunc(all, func(o object) bool { return o.id == t.Operation.StripeID })
 	if at < 0 {
 		detail := "Stripe does not hold it"
 		if len(all) > 0 {
 			detail = fmt.Sprintf("Stripe holds %s for it instead", trim(all[0].id))
 		}
-		return []Difference{differ(MissingAtStripe, t.ID, t.StripeID, "the ledger has it as %s, and %s", t.State, detail)}
+		return []Difference{differ(MissingAtStripe, t.ID, t.Operation.StripeID, "the ledger has it as %s, and %s", t.Status(), detail)}
 	}
 	var found []Difference
 	for i, o := range all {
 		if i != at {
-			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", t.StripeID))
+			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", t.Operation.StripeID))
 		}
 	}
 	o := all[at]
 	switch {
 	case !o.named:
 		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe does not name it any more"))
-	case o.op != t.Name:
+	case o.op != t.Operation.Name:
 		found = append(found, differ(Unnamed, t.ID, o.id, "its metadata at Stripe names %s", o.op))
 	}
 	found = append(found, same(t, o)...)
@@ -183,8 +183,8 @@ func unheld(t *ledger.Transfer, all []object) (found []Difference) {
 		switch {
 		case i > 0:
 			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", trim(all[0].id)))
-		case !unknown(t.State):
-			found = append(found, differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", t.State))
+		case !unknown(t.Status()):
+			found = append(found, differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", t.Status()))
 		default:
 			found = append(found, same(t, o)...)
 		}

@@ -243,7 +243,7 @@ func Found(d Difference, t *ledger.Transfer, held []ledger.StripeTransfer) Findi
 		case d.Class == Amount:
 			f.Amount = distance(f.Amount, r.Amount)
 		default: // Stripe does not hold it
-			f.Object, f.Amount, f.Currency = t.StripeID, r.Amount, t.Money.Currency
+			f.Object, f.Amount, f.Currency = t.Operation.StripeID, r.Amount, t.Money.Currency
 		}
 	}
 	return f

@@ -21,9 +21,9 @@ func undecided(s ledger.State) bool { return unknown(s) || s == "pending_at_stri
 
 // tally counts what is no difference.
 func (a *Auditor) tally(t *ledger.Transfer) {
-	open := unknown(t.State)
+	open := unknown(t.Status())
 	unfinished := false
-	switch t.State {
+	switch t.Status() {
 	case "pending", "sending", "failed", "unresolved", "reversal_pending":
 		unfinished = true
 	case "held":
@@ -35,7 +35,7 @@ func (a *Auditor) tally(t *ledger.Transfer) {
 			a.report.Returned[t.Money.Currency] += t.Reversals[i].Amount
 		}
 	}
-	if t.StripeID != "" {
+	if t.Operation.StripeID != "" {
 		a.report.Paid[t.Money.Currency] += t.Money.Amount
 	}
 	if open || unfinished {
@@ -80,29 +80,29 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 		}
 	}
 	wrong := ""
-	switch t.State {
+	switch t.Status() {
 	case "held", "pending", "failed", "canceled", "sending", "unresolved", "parked":
-		if t.StripeID != "" || len(t.Reversals) > 0 {
+		if t.Operation.StripeID != "" || len(t.Reversals) > 0 {
 			wrong = "what Stripe does not hold has a Stripe ID or reversals"
 		}
 	case "completed":
-		if t.StripeID == "" || returned != 0 || driven+givenUp > 0 {
+		if t.Operation.StripeID == "" || returned != 0 || driven+givenUp > 0 {
 			wrong = "what is completed is at Stripe, and none of it came back or is to"
 		}
 	case "reversal_pending":
-		if t.StripeID == "" || driven == 0 {
+		if t.Operation.StripeID == "" || driven == 0 {
 			wrong = "no reversal of it is being driven"
 		}
 	case "partially_reversed":
-		if t.StripeID == "" || returned <= 0 || returned >= t.Money.Amount || driven+givenUp > 0 {
+		if t.Operation.StripeID == "" || returned <= 0 || returned >= t.Money.Amount || driven+givenUp > 0 {
 			wrong = "a part of it must have come back, and nothing be driven"
 		}
 	case "reversed":
-		if t.StripeID == "" || returned != t.Money.Amount || driven > 0 {
+		if t.Operation.StripeID == "" || returned != t.Money.Amount || driven > 0 {
 			wrong = "all of it must have come back, and nothing be driven"
 		}
 	case "permanently_failed":
-		if t.StripeID == "" && len(t.Reversals) > 0 || t.StripeID != "" && (givenUp == 0 || driven > 0) {
+		if t.Operation.StripeID == "" && len(t.Reversals) > 0 || t.Operation.StripeID != "" && (givenUp == 0 || driven > 0) {
 			wrong = "either it was never paid, or a reversal of it was given up"
 		}
 	default:
@@ -110,18 +110,18 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 	}
 	switch {
 	case wrong != "":
-	case unknown(t.State) != (t.OpenSends > 0):
+	case unknown(t.Status()) != (t.Operation.OpenSends > 0):
 		wrong = "only what is under way has open sends"
 	default:
 		wrong = heldWrongly(t)
 	}
 	switch {
 	case wrong != "":
-		a.differ(State, t.ID, t.StripeID, "the ledger has it as %s: %s", t.State, wrong)
+		a.differ(State, t.ID, t.Operation.StripeID, "the ledger has it as %s: %s", t.Status(), wrong)
 	case returned > t.Money.Amount:
-		a.differ(Reversed, t.ID, t.StripeID, "%d of %d came back", returned, t.Money.Amount)
+		a.differ(Reversed, t.ID, t.Operation.StripeID, "%d of %d came back", returned, t.Money.Amount)
 	case returned != t.AmountReversed:
-		a.differ(Reversed, t.ID, t.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
+		a.differ(Reversed, t.ID, t.Operation.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
 	}
 }
 
@@ -150,7 +150,7 @@ func heldWrongly(t *ledger.Transfer) string {
 	}
 	by := slices.ContainsFunc(stand, func(h ledger.Hold) bool { return h.Until.Equal(last) && h.Source == t.HeldBy })
 	switch {
-	case (t.State == "held") != (len(stand) > 0):
+	case (t.Status() == "held") != (len(stand) > 0):
 		return fmt.Sprintf("only what is held is held by something, and %d holds stand", len(stand))
 	case by != (t.HeldBy != "") || by != (len(stand) > 0):
 		return fmt.Sprintf("it says %q, and none of its %d holds is by that and lasts longest", t.HeldBy, len(stand))
@@ -166,11 +166,11 @@ func (a *Auditor) books(r ledger.AuditRow) {
 	amount := t.Money.Amount
 	want := map[ledger.Account]int64{}
 	switch {
-	case t.StripeID != "":
+	case t.Operation.StripeID != "":
 		want["clearing"], want["paid"] = -amount, amount
-	case unknown(t.State):
+	case unknown(t.Status()):
 		want["clearing"], want["in_flight"] = -amount, amount
-	case t.State == "canceled":
+	case t.Status() == "canceled":
 		// It was drawn and went back.
 	default:
 		want["clearing"], want["owed"] = -amount, amount
@@ -187,13 +187,13 @@ func (a *Auditor) books(r ledger.AuditRow) {
 	}
 	for _, account := range []ledger.Account{"clearing", "owed", "in_flight", "paid", "returning"} {
 		if got := r.Books[account]; got != want[account] {
-			a.differ(Books, t.ID, t.StripeID, "%s holds %d for it, and as it is %s must hold %d", account, got, t.State, want[account])
+			a.differ(Books, t.ID, t.Operation.StripeID, "%s holds %d for it, and as it is %s must hold %d", account, got, t.Status(), want[account])
 			return // one wrong posting shows in two accounts
 		}
 	}
 	for account, got := range r.Books {
 		if _, known := want[account]; !known && got != 0 {
-			a.differ(Books, t.ID, t.StripeID, "%s holds %d for it, and must hold nothing", account, got)
+			a.differ(Books, t.ID, t.Operation.StripeID, "%s holds %d for it, and must hold nothing", account, got)
 			return
 		}
 	}
@@ -203,23 +203,23 @@ func (a *Auditor) books(r ledger.AuditRow) {
 func (a *Auditor) history(r ledger.AuditRow) {
 	t := &r.Transfer
 	if r.Versions != t.Version {
-		a.differ(History, t.ID, t.StripeID, "it is at version %d, and its history has %d rows", t.Version, r.Versions)
+		a.differ(History, t.ID, t.Operation.StripeID, "it is at version %d, and its history has %d rows", t.Version, r.Versions)
 	}
-	if r.LastStatus != t.State {
-		a.differ(History, t.ID, t.StripeID, "it is %s, and its history ends in %s", t.State, r.LastStatus)
+	if r.LastStatus != t.Status() {
+		a.differ(History, t.ID, t.Operation.StripeID, "it is %s, and its history ends in %s", t.Status(), r.LastStatus)
 	}
 	if r.Broken != nil {
-		a.differ(History, t.ID, t.StripeID, "%s", r.Broken)
+		a.differ(History, t.ID, t.Operation.StripeID, "%s", r.Broken)
 	}
 	if r.Unbalanced != 0 {
-		a.differ(Unbalanced, t.ID, t.StripeID, "%d of its entries do not sum to zero", r.Unbalanced)
+		a.differ(Unbalanced, t.ID, t.Operation.StripeID, "%d of its entries do not sum to zero", r.Unbalanced)
 	}
 }
 
 // ordered reports what is not as it was ordered.
 func (a *Auditor) ordered(t *ledger.Transfer) {
 	if t.OrderHash != t.Order.Hash() {
-		a.differ(Order, t.ID, t.StripeID, "the order in its row is not the one that was accepted")
+		a.differ(Order, t.ID, t.Operation.StripeID, "the order in its row is not the one that was accepted")
 		return
 	}
 	for i := range t.Reversals {

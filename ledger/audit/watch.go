@@ -130,8 +130,8 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	if after.Version != before.Version+1 || h.Version != after.Version {
 		w.breaks(10, after.ID, "version %d, with a line of history for %d, follows version %d", after.Version, h.Version, before.Version)
 	}
-	if h.Status != after.State {
-		w.breaks(10, after.ID, "its history says %s, and its row %s", h.Status, after.State)
+	if h.Status != after.Status() {
+		w.breaks(10, after.ID, "its history says %s, and its row %s", h.Status, after.Status())
 	}
 	if m := h.By.Message; m != (ledger.ID{}) {
 		if w.acts[m]++; w.acts[m] > 1 {
@@ -148,7 +148,7 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	if after.AmountReversed < before.AmountReversed || after.AmountReversed > after.Money.Amount {
 		w.breaks(12, after.ID, "%d of %d came back, after %d", after.AmountReversed, after.Money.Amount, before.AmountReversed)
 	}
-	w.step(before.StripeID == "", &before.Operation, &after.Operation, h, now)
+	w.step(before.Operation.StripeID == "", &before.Operation, &after.Operation, h, now)
 	for i := range after.Reversals {
 		was := &ledger.Operation{}
 		if i < len(before.Reversals) {
@@ -236,7 +236,7 @@ func (w *Watch) begun(before, t *ledger.Transfer, h *ledger.History, now time.Ti
 	op := &t.Operation
 	for i := range t.Reversals {
 		if r := &t.Reversals[i]; r.ID == h.Subject {
-			op, it.path, it.amount = &r.Operation, "/v1/transfers/"+t.StripeID+"/reversals", fmt.Sprint(r.Amount)
+			op, it.path, it.amount = &r.Operation, "/v1/transfers/"+t.Operation.StripeID+"/reversals", fmt.Sprint(r.Amount)
 		}
 	}
 	it.name, it.epoch, it.generation, it.loss = op.Name, op.Epoch, op.Generation, w.losses
@@ -338,7 +338,7 @@ func (w *Watch) Row(id ledger.ID) *ledger.Transfer { return w.rows[id] }
 // operations returns the operation of a name, if it is known.
 func (w *Watch) operations(name ledger.ID) []*ledger.Operation {
 	for _, t := range w.rows {
-		if t.Name == name || t.Name == (ledger.ID{}) && ledger.TransferName("", t.Reference) == name { // a world has no account
+		if t.Operation.Name == name || t.Operation.Name == (ledger.ID{}) && ledger.TransferName("", t.Reference) == name { // a world has no account
 			return []*ledger.Operation{&t.Operation}
 		}
 		for i := range t.Reversals {

@@ -43,7 +43,7 @@ func heldLife(t *testing.T, step string, spoil func(*ledger.Change)) []Violation
 	now = now.Add(24 * time.Hour)
 	c, err := x.Lapse(now)
 	commit("lapse", c, err)
-	if x.State == ledger.Pending {
+	if x.Status() == ledger.Pending {
 		c, err := x.Begin(policy, now)
 		commit("send", c, err)
 	}

@@ -20,7 +20,7 @@ func TestAWatchForgivesWhatTheDatabaseLostAndNotASecondPayment(t *testing.T) {
 	y.commit(ledger.Accept(order, id(1), 1, y.now, ledger.By{}), nil)
 	past, before := y.w.Past(), y.x
 	y.make("tr_1", false)
-	name := y.x.Name
+	name := y.x.Operation.Name
 	y.w.PutBack(past)
 	y.x = before.Named(y.policy.Account)
 	y.commit(y.x.Cancel(ledger.By{Message: id(3), Principal: "ann", Reason: "not wanted"}))

@@ -64,7 +64,7 @@ func (y *telling) make(stripeID string, reversal bool) {
 	key := ledger.Key(op.Name, op.Epoch, op.Generation)
 	path := "/v1/transfers"
 	if reversal {
-		path += "/" + y.x.StripeID + "/reversals"
+		path += "/" + y.x.Operation.StripeID + "/reversals"
 	}
 	form := url.Values{"amount": {strconv.FormatInt(r.Amount, 10)}, "metadata[settled_operation]": {op.Name.String()}}
 	if !reversal {
@@ -124,7 +124,7 @@ func TestAWatchFindsWhatBreaksAnInvariant(t *testing.T) {
 			y.effect = func(op *ledger.ID, _ *string, _ *bool) { *op = ledger.TransferName("", "q") }
 			y.w.Committed(ledger.Accept(ledger.Order{Reference: "q", Destination: "acct_1", Money: ledger.Money{Amount: 1, Currency: "eur"}}, id(9), 1, y.now, ledger.By{}), y.now)
 		}},
-		"what was made has failed": {3, at(3, func(c *ledger.Change) { c.After.State = ledger.FailedState })},
+		"what was made has failed": {3, at(3, func(c *ledger.Change) { c.After.Operation.State = ledger.FailedState })},
 		"a call without an intent": {5, func(y *telling) { y.w.Sent("settled:none:1:1", "/v1/transfers", "", y.now) }},
 		"another amount than the row's": {5, func(y *telling) {
 			y.post = func(_, _ string, form url.Values) { form.Set("amount", "1001") }
@@ -142,24 +142,24 @@ func TestAWatchFindsWhatBreaksAnInvariant(t *testing.T) {
 		"a key to another address": {6, func(y *telling) {
 			y.post = func(key, path string, form url.Values) { y.w.Sent(key, path+"/x", form.Encode(), y.now) }
 		}},
-		"a generation that falls":                  {7, at(3, func(c *ledger.Change) { c.After.Generation = 0 })},
-		"a generation that rises over an open one": {7, at(3, func(c *ledger.Change) { c.After.Generation = 2 })},
+		"a generation that falls":                  {7, at(3, func(c *ledger.Change) { c.After.Operation.Generation = 0 })},
+		"a generation that rises over an open one": {7, at(3, func(c *ledger.Change) { c.After.Operation.Generation = 2 })},
 		"absence before its time": {7, at(3, func(c *ledger.Change) {
-			c.After.State, c.History.Event = ledger.FailedState, ledger.EventProveAbsent
+			c.After.Operation.State, c.History.Event = ledger.FailedState, ledger.EventProveAbsent
 		})},
 		"a refusal with others open": {7, func(y *telling) {
 			y.change = func(c *ledger.Change) {
 				if c.History.Event == ledger.EventSend {
-					c.After.OpenSends = 2
+					c.After.Operation.OpenSends = 2
 				}
 				if c.History.Event == ledger.EventConfirm {
-					c.After.State, c.History.Event = ledger.FailedState, ledger.EventRefuse
+					c.After.Operation.State, c.History.Event = ledger.FailedState, ledger.EventRefuse
 				}
 			}
 		}},
 		"a key that is sent too late":    {8, func(y *telling) { y.age = windows.Safe + windows.Skew + time.Second }},
 		"a key that arrives too late":    {8, func(y *telling) { y.age, y.wire = windows.Safe, windows.Skew+windows.Wire+time.Second }},
-		"a state that does not follow":   {9, at(2, func(c *ledger.Change) { c.After.State = ledger.Parked })},
+		"a state that does not follow":   {9, at(2, func(c *ledger.Change) { c.After.Operation.State = ledger.Parked })},
 		"a version that is left out":     {10, at(2, func(c *ledger.Change) { c.After.Version++ })},
 		"a history that says otherwise":  {10, at(2, func(c *ledger.Change) { c.History.Status = ledger.Held })},
 		"an entry that does not balance": {11, at(3, func(c *ledger.Change) { c.Postings = c.Postings[:1] })},

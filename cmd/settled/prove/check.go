@@ -28,7 +28,7 @@ func (w *world) audit() {
 	for i, r := range rows {
 		a.Ledger(r)
 		byID[r.Transfer.ID] = &rows[i].Transfer
-		w.rows[r.Transfer.State]++
+		w.rows[r.Transfer.Status()]++
 		w.returned += len(r.Transfer.Reversals)
 	}
 	sums, err := w.db.Unbalanced(ctx)

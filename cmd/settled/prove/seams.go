@@ -380,10 +380,10 @@ func (w *world) lie(id string) []byte {
 	defer w.mu.Unlock()
 	for i := range w.orders {
 		o := w.orders[(i+len(id)+w.posts)%len(w.orders)]
-		if t := w.watch.Row(o.id); t != nil && t.StripeID == "" {
+		if t := w.watch.Row(o.id); t != nil && t.Operation.StripeID == "" {
 			return fmt.Appendf(nil, `{"id":%q,"object":"event","type":"transfer.created","api_version":%q,"livemode":false,"created":%d,`+
 				`"data":{"object":{"id":"tr_that_is_not","object":"transfer","amount":%d,"metadata":{%q:%q}}}}`,
-				id, stripesim.APIVersion, time.Now().Unix(), t.Money.Amount, ledger.MetaOperation, t.Named("").Name)
+				id, stripesim.APIVersion, time.Now().Unix(), t.Money.Amount, ledger.MetaOperation, t.Named("").Operation.Name)
 		}
 	}
 	return nil
