@@ -68,7 +68,7 @@ func TestOfTwoThatBindALedgerAtOnceOneWinsBothHalves(t *testing.T) {
 		bindings := []ledger.Binding{{Account: "acct_1", Mode: ledger.TestMode}, {Account: "acct_2", Mode: ledger.LiveMode}}
 		won := make(chan int, len(bindings))
 		for i, b := range bindings {
-			d := open(t, url)
+			d := open(t, patient(url))
 			go func() {
 				if err := d.Bind(t.Context(), b); err != nil {
 					refused(t, err)

@@ -79,7 +79,7 @@ func TestOfProcessesThatStartAtOnceOneMakesTheFirstToken(t *testing.T) {
 		open(t, url)
 		errs := make(chan error, processes)
 		for i := range processes {
-			d := open(t, url)
+			d := open(t, patient(url))
 			go func() {
 				errs <- d.AddFirstToken(t.Context(), Token{Name: "first", Prefix: "p", Hash: hash(string(rune('a' + i))), Role: "admin"})
 			}()

@@ -432,7 +432,7 @@ func open(t testing.TB, change ...func(*Config)) *site {
 	c := Config{
 		Engine: w, Store: w, Tokens: w, Keys: w,
 		WebhookSecrets: []string{secretOld, secretNew}, Bootstrap: map[string]string{"root": adminToken},
-		Limits: Limits{Read: 5 * time.Second, Idle: 5 * time.Second, Write: 5 * time.Second, Call: 5 * time.Second},
+		Limits: Limits{Read: patience, Idle: patience, Write: patience, Call: patience},
 		Hosts:  []string{"x"}, Registerer: s.registry, Now: w.now, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
@@ -455,7 +455,7 @@ func open(t testing.TB, change ...func(*Config)) *site {
 	done := make(chan error, 1)
 	go func() { done <- s.server.Serve(ctx, public, admin) }()
 	transport := &nethttp.Transport{}
-	s.client = &nethttp.Client{Transport: transport, Timeout: 20 * time.Second}
+	s.client = &nethttp.Client{Transport: transport, Timeout: patience}
 	s.stop = sync.OnceFunc(func() {
 		transport.CloseIdleConnections()
 		cancel()

@@ -30,7 +30,7 @@ import (
 const Environment = "SETTLED_TEST_DATABASE_URL"
 
 // patience bounds what a test waits for a server; far more than it takes.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 var shared struct {
 	sync.Once

@@ -343,10 +343,14 @@ func programs(ctx context.Context) (string, error) {
 	return "", ErrNoPostgres
 }
 
+// givenPorts are all that FreePort gave.
+var givenPorts sync.Map
+
 // FreePort finds a port of the loopback interface that nobody listens on, below those that the
 // kernel gives to outgoing connections: what is started again and again would find its port
 // taken by one of them sooner or later (and a client that calls a port of those while nobody
-// listens may even reach itself).
+// listens may even reach itself). It gives no port twice: of those that it gave, some are free for a
+// moment, because their process was killed and is about to start again.
 func FreePort() (int, error) {
 	const lowest = 10_000
 	highest := 32_767 // Linux's own, unless it was changed
@@ -359,6 +363,10 @@ func FreePort() (int, error) {
 		port := lowest + rand.IntN(max(highest-lowest, 1))
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
+			continue
+		}
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			l.Close()
 			continue
 		}
 		return port, l.Close()
