@@ -145,7 +145,7 @@ func TestNoSecretComesOut(t *testing.T) {
 }
 
 func canaries(t *testing.T, database, format string, server *dbtest.Server) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	out := &told{texts: map[string][]byte{}}
 	sentry := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -153,10 +153,8 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		out.add("a report to Sentry", bytes.ReplaceAll(body, []byte(secrets["Sentry's key"]+"@"), nil))
 	}))
 	t.Cleanup(sentry.Close)
-	public, admin, err := freeAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := &stand{t: t, secret: secrets["a webhook secret"]}
+	public, admin := s.freeAddr(), s.freeAddr()
 	dir := t.TempDir()
 	env := []string{
 		"DATABASE_URL=" + database, "STRIPE_SECRET_KEY=" + secrets["the Stripe key"], "STRIPE_API_BASE=" + loose(t).URL,
@@ -165,7 +163,7 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "LOG_LEVEL=debug", "LOG_FORMAT=" + format, "SIMULATED_SPEED=20000", "STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0",
 		"SHUTDOWN_TIMEOUT=5s", "GOTRACEBACK=all",
 	}
-	s := &stand{t: t, public: public, secret: secrets["a webhook secret"], api: newAPI("http://"+admin, secrets["the admin token"])}
+	s.public, s.api = public, newAPI("http://"+admin, secrets["the admin token"])
 	s.worker = &worker{bin: program, dir: dir, log: filepath.Join(dir, "worker.log"), ready: s.api.ready, env: env}
 	if err := s.worker.start(ctx); err != nil {
 		t.Fatal(err, s.log())

@@ -47,7 +47,7 @@ func part(t testing.TB, text, from, to string) string {
 // says runs the program with an empty environment, in an empty directory.
 func says(t testing.TB, environ []string, args ...string) (code int, out string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Env = t.TempDir(), environ
@@ -173,7 +173,7 @@ func TestWhatTheReadmeAndSecurityPointToIsThere(t *testing.T) {
 // The README's own commands, against a daemon: the order, the look at it, the reversal; and what it says of
 // routes, metrics and repetitions.
 func TestTheReadmesOrderRoutesAndMetrics(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	s := newStand(t, ctx, dbtest.SQLite(t), "none", 3)
 	readme := claims(t, "README.md")

@@ -44,7 +44,7 @@ func seedOf(t testing.TB) uint64 {
 
 // patience bounds a loop by its size.
 func patience(kills int) time.Duration {
-	return 3*time.Minute + time.Duration(kills)*600*time.Millisecond
+	return hang + time.Duration(kills)*3*time.Second
 }
 
 // Three daemons on one PostgreSQL database, and so rivals for every transfer, are killed at

@@ -49,7 +49,11 @@ func newProxy(t testing.TB, name, upstream string) *toxiproxy.Proxy {
 	t.Helper()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log to wherever they like
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream)
+	port, err := dbtest.FreePort() // it is bound again after each cut
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := toxiproxy.NewProxy(server, name, fmt.Sprintf("127.0.0.1:%d", port), upstream)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +113,7 @@ func TestDeathOfTheNetwork(t *testing.T) {
 	}
 	t.Parallel()
 	seed := seedOf(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	url := dbtest.Postgres(t)
 	s := prepareStand(t, ctx, url, "light", seed, deathSpeed)
@@ -280,7 +284,7 @@ func TestDeathOfEveryConnectionWithoutAWord(t *testing.T) {
 	}
 	t.Parallel()
 	seed := seedOf(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	url := dbtest.Postgres(t)
 	s := prepareStand(t, ctx, url, "light", seed, deathSpeed)

@@ -35,7 +35,7 @@ func TestDeathAtEveryNamedPoint(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		t.Parallel()
 		seed := seedOf(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		passed := coverage{}
 		dieAtFirstStarts(ctx, t, url, tagged, seed, points["first"], passed)
@@ -96,7 +96,7 @@ func (n *node) dieAt(ctx context.Context, t testing.TB, point string, pass int, 
 		n.cmd.Process.Signal(syscall.SIGTERM)
 	}
 	// A point that nothing passes is to be told by its name, not by a test that never ends.
-	longest := time.NewTimer(40 * time.Second)
+	longest := time.NewTimer(5 * time.Minute)
 	defer longest.Stop()
 	select {
 	case <-n.done:

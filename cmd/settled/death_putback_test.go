@@ -27,7 +27,7 @@ func TestDeathOfADatabasePutBack(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Duration(*putBacksWanted)*20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hang+time.Duration(*putBacksWanted)*time.Minute)
 	defer cancel()
 	p := newPutBack(t, ctx, seedOf(t))
 	for round := range *putBacksWanted {

@@ -118,7 +118,7 @@ func TestDeathWithTornFiles(t *testing.T) {
 			t.Parallel()
 			seed := seedOf(t)
 			rng := rand.New(rand.NewPCG(seed, 17))
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), hang)
 			defer cancel()
 			url := dbtest.SQLite(t)
 			path := strings.TrimPrefix(url, "sqlite:")
@@ -185,7 +185,7 @@ func TestDeathWithTornFiles(t *testing.T) {
 // is never taken for an empty ledger.
 func TestDeathOfTheFileItselfIsSaid(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	// A ledger with some content, closed in an orderly way or killed.
 	made := func(t *testing.T, killed bool) (*stand, *node, string) {

@@ -117,7 +117,7 @@ func (w *worker) stop() {
 		return
 	}
 	w.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(40 * time.Second) // longer than its own budget
+	timer := time.NewTimer(2 * time.Minute) // longer than its own budget, on a busy machine too
 	defer timer.Stop()
 	select {
 	case <-w.done:
@@ -129,18 +129,22 @@ func (w *worker) stop() {
 	w.cmd = nil
 }
 
-// freeAddrs finds two loopback addresses that nobody listens on.
+// freeAddrs finds two loopback addresses that nobody listens on. Their ports are below those that systems give to outgoing
+// connections: one of these would take the port of a worker that was killed and is about to start again.
 func freeAddrs() (a, b string, err error) {
-	var addrs [2]string
-	for i := range addrs {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest, highest = 10_000, 32_767
+	var addrs []string
+	for i := range 1000 { // from a port on that no other demo begins with
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+(31*os.Getpid()+i)%(highest-lowest)))
 		if err != nil {
-			return "", "", err
+			continue
 		}
 		defer ln.Close()
-		addrs[i] = ln.Addr().String()
+		if addrs = append(addrs, ln.Addr().String()); len(addrs) == 2 {
+			return addrs[0], addrs[1], nil
+		}
 	}
-	return addrs[0], addrs[1], nil
+	return "", "", fmt.Errorf("no free port of 127.0.0.1 between %d and %d", lowest, highest)
 }
 
 // demoDatabase returns the URL of a database that holds nothing, and how to drop it. In a

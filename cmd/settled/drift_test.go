@@ -51,7 +51,7 @@ func (s *stand) audited(ctx context.Context, more ...string) (code int, out stri
 // measured and audited; the one is accepted, the other adopted.
 func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		s := newStand(t, ctx, url, "none", 7)
 		ids, err := s.api.create(ctx, planTraffic(7, 5))

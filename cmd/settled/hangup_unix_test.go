@@ -10,13 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Without the handler the signal would end this test's process.
 func TestAHangupDoesNotEndTheDaemon(t *testing.T) {
 	t.Chdir(t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	said, log := io.Pipe()
 	code := make(chan int, 1)

@@ -30,7 +30,7 @@ func TestKilledTwentyTimesTheDaemonPaysEachOnce(t *testing.T) {
 		transfers := *transfersWanted
 		seed := rand.Uint64N(1_000_000)
 		t.Logf("seed %d", seed)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
 		s.migrate(ctx)

@@ -26,7 +26,7 @@ func TestEachMetricThatTheReadmeNamesExistsFromTheStart(t *testing.T) {
 	}
 	names := named.FindAllStringSubmatch(string(readme), -1)
 	dbtest.Each(t, func(t *testing.T, url string) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		s := newStand(t, ctx, url, "none", 7)
 		_, metrics := get(ctx, s.api.base+"/metrics")
@@ -58,7 +58,7 @@ func TestEachMetricThatTheReadmeNamesExistsFromTheStart(t *testing.T) {
 func TestOnlyWhatIsUnfinishedHasAnAge(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, url string) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		s := newStand(t, ctx, url, "none", 8)
 		if _, err := s.api.create(ctx, planTraffic(8, 3)); err != nil {

@@ -27,7 +27,7 @@ func TestPostgreSQLGoesAwayAndNothingIsLost(t *testing.T) {
 	}
 	t.Parallel()
 	server := dbtest.NewServer(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	url, err := server.CreateDatabase(ctx, "outage")
 	if err != nil {

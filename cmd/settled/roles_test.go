@@ -30,7 +30,7 @@ func TestTheDaemonServesWithASmallRole(t *testing.T) {
 		t.Fatalf("the README has %d blocks of SQL about roles", len(blocks))
 	}
 	server := dbtest.NewServer(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	as := func(role, database string) string {
 		u, err := url.Parse(server.URL(database))

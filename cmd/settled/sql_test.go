@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/settled/settled/db/dbtest"
 )
@@ -26,7 +25,7 @@ var unlike = []string{` x`, `x `, "e\u0301", "\u202e", "\ufeff"}
 // is refused at the edge, with the field's name.
 func TestWhatIsSentIsNeverSQL(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, address string) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
 		s := newStand(t, ctx, address, "none", 7)
 		ask := func(method, path string, body any, headers ...string) (int, map[string]any) {

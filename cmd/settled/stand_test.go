@@ -56,6 +56,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// hang ends a test that waits for what never comes. No test fails because something took long: the
+// machine may be slow, and busy.
+const hang = 15 * time.Minute
+
 // stand is the daemon as a process, a simulator as another, and a database.
 type stand struct {
 	t      testing.TB
