@@ -18,7 +18,7 @@ func endpointOf(k ledger.Kind) endpoint {
 
 func (t *transfer) ask(c actor.Context, e endpoint) {
 	x := &t.w.record.Transfer
-	t.w.asking, t.w.asked = true, e
+	t.w.errand, t.w.asked = asking, e
 	c.Send(t.sys.gate, ask{endpoint: e, seller: x.Destination, age: t.id, from: c.Self(), inc: t.inc})
 }
 
@@ -26,11 +26,11 @@ func (t *transfer) ask(c actor.Context, e endpoint) {
 // still wants. A permit that nobody wants any more goes back.
 func (t *transfer) permitted(c actor.Context, p permit) {
 	w := t.w
-	if p.inc != t.inc || w == nil || !w.asking {
+	if p.inc != t.inc || w == nil || w.errand != asking {
 		c.Send(t.sys.gate, release{no: p.no, unused: true})
 		return
 	}
-	w.asking, w.permit = false, p.no
+	w.errand, w.permit = holding, p.no
 	if in := w.intent; in != nil {
 		w.intent = nil
 		t.enter()
@@ -41,7 +41,7 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 		t.read(c)
 		return
 	}
-	if w.still() {
+	if w.view == current {
 		now, policy := t.now()
 		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.looked)
 		if step.Action == ledger.Send && !step.Reads && t.isDue(step, policy, now) && t.commitTo(c, policy, now) {
@@ -54,16 +54,16 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 
 // giveBack returns a permit that is not wanted any more.
 func (t *transfer) giveBack(c actor.Context) {
-	if t.w.permit != 0 {
-		c.Send(t.sys.gate, release{no: t.w.permit, unused: true})
-		t.w.permit = 0
+	if w := t.w; w.errand == holding {
+		c.Send(t.sys.gate, release{no: w.permit, unused: true})
+		w.errand, w.permit = idle, 0
 	}
 }
 
 // denied goes on without the permit that was asked for: the daemon stops.
 func (t *transfer) denied(c actor.Context) {
 	w := t.w
-	w.asking = false
+	w.errand = idle
 	if in := w.intent; in != nil { // the call sees that the daemon stops, and says that nothing was sent
 		w.intent = nil
 		t.call(c, in.fresh, in.op)
@@ -71,7 +71,7 @@ func (t *transfer) denied(c actor.Context) {
 	}
 	if l := w.look; l != nil {
 		w.look = nil
-		if w.still() {
+		if w.view == current {
 			t.unread(c, l, errStopping)
 		} else {
 			w.later = append(w.later, l.purpose()...)
@@ -106,8 +106,8 @@ func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time
 		op := ch.Subject()
 		fresh := freshness{clocks: t.sys.clocks, firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, wall: wall,
 			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}
-		if t.w.permit == 0 { // it was delayed
-			t.w.calling, t.w.intent = true, &intent{fresh, op}
+		if t.w.errand != holding { // it was delayed
+			t.w.intent = &intent{fresh, op}
 			t.ask(c, endpointOf(ch.History.Kind))
 			return
 		}
@@ -126,7 +126,7 @@ type intent struct {
 // others need meanwhile, and the place among the sends that a stop waits for. Once the intent is
 // written it asks for both again.
 func (t *transfer) delayed(c actor.Context) {
-	if w := t.w; w != nil && w.committing && w.permit != 0 {
+	if w := t.w; w != nil && w.errand == holding {
 		t.giveBack(c)
 		t.leave()
 	}
@@ -136,7 +136,7 @@ func (t *transfer) delayed(c actor.Context) {
 // the shard: evidence finds its actor even when that has ended meanwhile.
 func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) {
 	no := t.w.permit
-	t.w.calling, t.w.permit = true, 0
+	t.w.errand, t.w.permit = calling, 0
 	x := &t.w.record.Transfer
 	r := x.Request(op)
 	e := endpointOf(r.Kind)

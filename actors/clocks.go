@@ -24,12 +24,12 @@ type clocks struct {
 	raise func(trouble string) // hears of the beginning of trouble, and ("") of its end
 
 	mu               sync.Mutex
-	database, stripe reading
+	database, stripe clockTime
 	last             string // the trouble, when it was looked at last
 }
 
-// reading is what a clock said between two local instants.
-type reading struct {
+// clockTime is what a clock said between two local instants.
+type clockTime struct {
 	heard         bool
 	said          time.Time
 	grain         time.Duration // it may have been so much later
@@ -49,7 +49,7 @@ func (c *clocks) stored(said, before time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, wall := c.read()
-	c.database = reading{heard: true, said: said, before: before, after: now, wall: wall}
+	c.database = clockTime{heard: true, said: said, before: before, after: now, wall: wall}
 	c.look(now, wall)
 }
 
@@ -61,7 +61,7 @@ func (c *clocks) dated(d stripe.Date) {
 		return
 	}
 	now, wall := c.read()
-	c.stripe = reading{heard: true, said: d.At, grain: dateGrain, before: d.Before, after: d.After, wall: wall.Add(-now.Sub(d.After))}
+	c.stripe = clockTime{heard: true, said: d.At, grain: dateGrain, before: d.Before, after: d.After, wall: wall.Add(-now.Sub(d.After))}
 	c.look(now, wall)
 }
 
@@ -75,10 +75,10 @@ func (c *clocks) read() (now, wall time.Time) {
 }
 
 // at is the least that the clock says at an instant: it may be later, and never was earlier.
-func (r *reading) at(now time.Time) time.Time { return r.said.Add(now.Sub(r.after)) }
+func (r *clockTime) at(now time.Time) time.Time { return r.said.Add(now.Sub(r.after)) }
 
 // slack is how much later than at it may be: network time, and the resolution.
-func (r *reading) slack() time.Duration { return r.grain + r.after.Sub(r.before) }
+func (r *clockTime) slack() time.Duration { return r.grain + r.after.Sub(r.before) }
 
 // apart returns how far a is ahead of b, beyond what the slack of either explains, as far as it
 // is more than the skew; else 0.
@@ -183,7 +183,7 @@ func (c *clocks) collect(r prometheus.Registerer) {
 			return value(c.read()).Seconds()
 		}))
 	}
-	from := func(of *reading) func(now, wall time.Time) time.Duration {
+	from := func(of *clockTime) func(now, wall time.Time) time.Duration {
 		return func(now, wall time.Time) time.Duration {
 			if !of.heard {
 				return 0

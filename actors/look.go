@@ -74,7 +74,7 @@ func (t *transfer) seek(c actor.Context, l *look, m any) {
 		return
 	}
 	t.w.look = l
-	if !t.w.asking {
+	if t.w.errand != asking {
 		t.askRead(c)
 	}
 }
@@ -109,7 +109,7 @@ func (t *transfer) read(c actor.Context) {
 	w := t.w
 	x := t.named()
 	no := w.permit
-	w.permit = 0
+	w.errand, w.permit = reading, 0
 	m := sighted{inc: t.inc, look: w.look, version: x.Version, began: time.Now()}
 	op, _ := x.Current()
 	id, e := t.wanted(w.look), t.readsAt(w.look)
@@ -166,13 +166,13 @@ func (t *transfer) seen(c actor.Context, m sighted) {
 	if m.inc != t.inc || w == nil || w.look != m.look {
 		return // of an earlier incarnation, which sent on what it was for
 	}
-	current := w.still() && w.record.Transfer.Version == m.version
-	if m.listing != nil && t.turned(&m) && current {
+	same := w.view == current && w.record.Transfer.Version == m.version
+	if m.listing != nil && t.turned(&m) && same {
 		t.askRead(c)
 		return
 	}
-	w.look = nil
-	if current {
+	w.errand, w.look = idle, nil
+	if same {
 		t.judge(c, m)
 	} else { // the transfer moves meanwhile: what was read is read again if it still matters
 		w.later = append(w.later, m.look.purpose()...)

@@ -32,7 +32,7 @@ type sleep struct {
 func (t *transfer) tellLive(c actor.Context, m live) {
 	l := t.live()
 	switch w := t.w; {
-	case w != nil && w.asking:
+	case w != nil && w.errand == asking:
 		c.Send(t.sys.gate, place{w.asked, w.record.Transfer.Destination, t.id, l, m.reply})
 	case w == nil && !t.resting:
 		c.Send(t.sys.conditions, sleep{c.Self().Id, l, m.reply})

@@ -26,26 +26,6 @@ type transfer struct {
 	w       *work     // nil while it waits
 }
 
-// work is what an actor knows and does while it is not waiting.
-type work struct {
-	record     ledger.Record
-	have       bool      // record is what the ledger said last
-	at         time.Time // the local clock just after it said so: see now
-	loading    bool
-	committing bool
-	then       func(actor.Context, *ledger.Change, error) // follows the commit
-	retried    bool                                       // the commit was tried before, and cut off
-	asking     bool
-	asked      endpoint // for which
-	permit     uint64   // in hand, and not yet handed to a call
-	calling    bool
-	intent     *intent // written, and waiting for a permit: see delayed
-	look       *look   // asked for, or under way
-	later      []any   // wait for the ledger to be known and still
-	after      []any   // wait for the look or the call to end
-	aside      string  // a bug's text: the transfer is to be set aside
-}
-
 // Messages of a transfer to itself, or from those it asked. Each that could outlive its
 // incarnation carries it.
 type (
@@ -80,7 +60,9 @@ func (t *transfer) Receive(c actor.Context) {
 	case *actor.Started:
 		t.begin(c)
 	case known:
-		t.learn(c, m.loaded)
+		if t.w == nil { // else the ledger is being read, and says it anew
+			t.learn(c, m.loaded)
+		}
 	case recall:
 		if t.w == nil { // else it is being read, or was since the recall was sent
 			t.recall(c)
@@ -102,7 +84,7 @@ func (t *transfer) Receive(c actor.Context) {
 	case permit:
 		t.permitted(c, m)
 	case denied:
-		if m.inc == t.inc && t.w != nil && t.w.asking {
+		if m.inc == t.inc && t.w != nil && t.w.errand == asking {
 			t.denied(c)
 		}
 	case delayed:
@@ -114,8 +96,8 @@ func (t *transfer) Receive(c actor.Context) {
 			t.settle(c, m.committed)
 		}
 	case answered:
-		if m.inc == t.inc && t.w != nil {
-			t.w.calling = false
+		if m.inc == t.inc && t.w != nil && t.w.errand == calling {
+			t.w.errand = idle
 		}
 		t.take(c, m)
 	case sighted:
@@ -138,6 +120,9 @@ func (t *transfer) Receive(c actor.Context) {
 		t.leave()
 		t.endProbe(c, probeInVain)
 		t.handOn(c, m)
+	}
+	if t.w != nil {
+		t.w.check()
 	}
 }
 
@@ -185,10 +170,10 @@ func (t *transfer) recall(c actor.Context) {
 	if t.w == nil {
 		t.w = &work{}
 	}
-	if t.w.loading || t.w.committing { // what is being committed will say where the ledger stands
+	if t.w.view == loading || t.w.view == committing { // what is being committed will say where the ledger stands
 		return
 	}
-	t.w.loading, t.w.have = true, false
+	t.w.view = loading
 	self, sys, inc := c.Self(), t.sys, t.inc
 	c.Send(t.sys.reader, load{t.id, func(l loaded) { sys.tell(self, loadedFor{inc, l}) }})
 }
@@ -198,7 +183,7 @@ func (t *transfer) learn(c actor.Context, l loaded) {
 	if t.w == nil {
 		t.w = &work{}
 	}
-	t.w.loading = false
+	t.w.view = stale
 	switch {
 	case errors.Is(l.err, errStopping):
 		return
@@ -216,14 +201,14 @@ func (t *transfer) learn(c actor.Context, l loaded) {
 		t.rest(c)
 		return
 	}
-	t.w.record, t.w.have, t.w.at = *l.record, true, l.at
+	t.w.record, t.w.view, t.w.at = *l.record, current, l.at
 	t.turn(c)
 }
 
 // take handles evidence, hints and people's messages: at once when the ledger is known and
 // still, else as soon as it is.
 func (t *transfer) take(c actor.Context, m any) {
-	if t.w == nil || !t.w.have && !t.w.loading {
+	if t.w == nil || t.w.view == stale {
 		t.recall(c)
 	}
 	t.w.later = append(t.w.later, m)
@@ -236,7 +221,7 @@ func (t *transfer) turn(c actor.Context) {
 	if !w.away() {
 		w.later, w.after = append(w.after, w.later...), nil
 	}
-	for w.still() && len(w.later) > 0 {
+	for w.view == current && len(w.later) > 0 {
 		m := w.later[0]
 		w.later = w.later[1:]
 		switch m := m.(type) {
@@ -248,16 +233,10 @@ func (t *transfer) turn(c actor.Context) {
 			t.heed(c, m)
 		}
 	}
-	if w.still() && !w.asking && !w.away() {
+	if w.view == current && w.errand == idle {
 		t.proceed(c)
 	}
 }
-
-// still reports that the ledger is known and nothing is being committed; away, that a call or
-// a look is to end first.
-func (w *work) still() bool { return w.have && !w.loading && !w.committing }
-
-func (w *work) away() bool { return w.calling || w.look != nil }
 
 // now is the database's clock, as it was heard last by anybody here: what the record was read
 // by may have been a wrong clock, that is right by now. With it comes the policy, which says how
@@ -382,7 +361,7 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then
 		panic(fmt.Errorf("transfer %s: %w", t.id, err)) // the plan asked for an illegal move: a bug
 	}
 	w := t.w
-	w.committing, w.then = true, then
+	w.view, w.then = committing, then
 	self, sys, inc := c.Self(), t.sys, t.inc
 	m := commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, committedFor{inc, r}) }}
 	if w.permit != 0 {
@@ -395,17 +374,17 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then
 func (t *transfer) settle(c actor.Context, r committed) {
 	w := t.w
 	then := w.then
-	w.committing, w.then, w.retried = false, nil, r.retried
+	w.view, w.then, w.retried = stale, nil, r.retried
 	var change *ledger.Change
 	anew := false
 	err := r.err
 	switch {
 	case err != nil: // ErrUnavailable only when the system stops; else a bug, see below
-		w.have = false
 	case !r.won[0]:
 		err = errStale
 		t.recall(c)
 	default:
+		w.view = current
 		change = &r.changes[0]
 		var was ledger.ID
 		if op, _ := w.record.Transfer.Current(); op != nil {
@@ -471,25 +450,4 @@ func (t *transfer) stepAside(c actor.Context) {
 			t.w.aside = ""
 		}
 	})
-}
-
-func (t *transfer) live() ledger.Live {
-	l := ledger.Live{Alive: true, Incarnation: t.inc, Until: t.until, Doing: "waiting"}
-	if w := t.w; w != nil {
-		switch {
-		case w.committing:
-			l.Doing = "committing"
-		case w.asking:
-			l.Doing = "asking"
-		case w.calling:
-			l.Doing = "calling"
-		case w.look != nil:
-			l.Doing = "reading"
-		case w.loading:
-			l.Doing = "loading"
-		}
-	} else if t.resting {
-		l.Doing = "resting"
-	}
-	return l
 }
