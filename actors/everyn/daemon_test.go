@@ -10,7 +10,7 @@ import (
 	"github.com/settled/settled/actors"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/db"
-	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/db/faulty"
 	"github.com/settled/settled/ledger"
 )
 

@@ -3,7 +3,7 @@ package everyn_test
 import (
 	"sync"
 
-	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/db/faulty"
 )
 
 // kind is one way in which a point can fail, and the points that it is about.

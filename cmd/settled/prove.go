@@ -38,7 +38,7 @@ var errViolations = errors.New("an invariant was broken")
 // decides, under the settings in force: windows, policy, backoffs, limits.
 func (c proveCommand) Run(ctx context.Context, w world) error {
 	if c.Worker {
-		answerSeeds(os.Stdin, w.stdout) // does not return
+		prove.Answer(os.Stdin, w.stdout) // does not return
 	}
 	v, problems := gather(c.flags, w.environ, ".env")
 	conf, more := v.parse(true)
@@ -73,7 +73,7 @@ func (c proveCommand) trace(conf prove.Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.ask(question{Seed: c.Seed, Trace: true})
+	o, err := p.ask(prove.Question{Seed: c.Seed, Trace: true})
 	if err != nil {
 		return err
 	}
@@ -175,12 +175,12 @@ func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Confi
 			kill := context.AfterFunc(ctx, p.kill)
 			defer kill()
 		}
-		o, err := p.ask(question{Seed: seed, Shrink: c.Shrink})
+		o, err := p.ask(prove.Question{Seed: seed, Shrink: c.Shrink})
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil { // the world took its process with it
-			o = outcome{Result: prove.Result{Seed: seed, Violations: []audit.Violation{{Invariant: 25, Detail: err.Error()}}}}
+			o = prove.Outcome{Result: prove.Result{Seed: seed, Violations: []audit.Violation{{Invariant: 25, Detail: err.Error()}}}}
 			p = nil
 		}
 		c.count(out, all, o, show)
@@ -188,7 +188,7 @@ func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Confi
 }
 
 // count adds an outcome, and tells of one that is not good.
-func (c proveCommand) count(out io.Writer, all *tally, o outcome, show *liveLine) {
+func (c proveCommand) count(out io.Writer, all *tally, o prove.Outcome, show *liveLine) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.seeds++
@@ -221,7 +221,7 @@ func (c proveCommand) count(out io.Writer, all *tally, o outcome, show *liveLine
 
 // report tells of a world that broke an invariant, how to see it again, and the shortest way
 // there that was found.
-func (c proveCommand) report(out io.Writer, o outcome) {
+func (c proveCommand) report(out io.Writer, o prove.Outcome) {
 	fmt.Fprintf(out, "seed %d breaks an invariant: %s\n", o.Seed, o.Plan)
 	for _, v := range o.Violations {
 		fmt.Fprintf(out, "  %s\n", v)

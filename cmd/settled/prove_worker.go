@@ -4,58 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"testing"
-	"time"
 
 	"github.com/settled/settled/cmd/settled/prove"
 )
-
-// question asks a worker for the outcome of a seed.
-type question struct {
-	Seed   uint64
-	Trace  bool          // of every step
-	Shrink time.Duration // how long to look for the smallest world that breaks the same invariant
-}
-
-// outcome is a worker's answer.
-type outcome struct {
-	prove.Result
-	Smallest *prove.Result `json:",omitempty"` // of a world that broke an invariant
-}
-
-// answerSeeds reads a configuration and then questions, all in JSON, and answers each. It ends
-// the process, because a bubble of testing/synctest must be in a test, and so is all of this.
-func answerSeeds(questions io.Reader, out io.Writer) {
-	serve := func(t *testing.T) {
-		in, answers := json.NewDecoder(questions), json.NewEncoder(out)
-		var conf prove.Config
-		if err := in.Decode(&conf); err != nil {
-			t.Fatal(err)
-		}
-		for in.More() {
-			var q question
-			if err := in.Decode(&q); err != nil {
-				t.Fatal(err)
-			}
-			o := outcome{Result: prove.Run(t, conf, q.Seed, q.Trace)}
-			if len(o.Violations) > 0 && q.Shrink > 0 {
-				smallest := prove.Shrink(t, conf, o.Result, q.Shrink)
-				o.Smallest = &smallest
-			}
-			if err := answers.Encode(o); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	testing.Init()
-	flag.CommandLine.Parse(nil) // else the tests would read the command's arguments
-	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "prove", F: serve}}, nil, nil)
-}
 
 // proofWorker is a process that tries worlds: one that a world kills, by a deadlock or a panic,
 // takes no other with it.
@@ -91,7 +46,7 @@ func startProofWorker(conf prove.Config) (*proofWorker, error) {
 }
 
 // ask has a seed tried. An error says that the world took the process with it.
-func (p *proofWorker) ask(q question) (o outcome, err error) {
+func (p *proofWorker) ask(q prove.Question) (o prove.Outcome, err error) {
 	if err = json.NewEncoder(p.in).Encode(q); err == nil {
 		var line []byte
 		if line, err = p.out.ReadBytes('\n'); err == nil {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/settled/settled/actors/stripesim"
 	"github.com/settled/settled/db"
-	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/db/faulty"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )

@@ -5,7 +5,7 @@ import (
 
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/db/dbtest"
-	"github.com/settled/settled/db/dbtest/faulty"
+	"github.com/settled/settled/db/faulty"
 	"github.com/settled/settled/ledger"
 )
 
