@@ -117,7 +117,11 @@ func (w *world) commit(c ledger.Change) *ledger.Dossier {
 	}
 	d.Digest = ledger.Digest{}
 	if op, _ := d.Transfer.Current(); op != nil {
-		d.Digest = ledger.NewDigest(d.History, op.ID)
+		for _, h := range d.History {
+			if h.Subject == op.ID {
+				d.Digest = d.Digest.Add(h)
+			}
+		}
 	}
 	return d
 }

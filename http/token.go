@@ -29,14 +29,6 @@ const (
 
 var ranks = map[Role]int{RoleViewer: 1, RoleOperator: 2, RoleAdmin: 3}
 
-// ParseRole reads a role's name.
-func ParseRole(s string) (Role, error) {
-	if ranks[Role(s)] == 0 {
-		return RoleNone, fmt.Errorf("%q is no role: use viewer, operator or admin", s)
-	}
-	return Role(s), nil
-}
-
 // allows reports whether r may do what the needed role may. An unknown role may do nothing.
 func (r Role) allows(needed Role) bool { return ranks[r] >= ranks[needed] && ranks[r] > 0 }
 

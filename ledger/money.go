@@ -110,30 +110,3 @@ func (m Money) String() string {
 	}
 	return sign + digits + " " + strings.ToUpper(string(m.Currency))
 }
-
-// ParseMoney reads what [Money.String] prints, exactly: "12.30 EUR" has exactly two
-// decimals, "5 JPY" none; nothing is rounded.
-func ParseMoney(s string) (Money, error) {
-	number, code, ok := strings.Cut(s, " ")
-	if !ok {
-		return Money{}, fmt.Errorf("%q is no money: write an amount, a space and a currency, such as 12.30 EUR", s)
-	}
-	c, err := ParseCurrency(code)
-	if err != nil {
-		return Money{}, err
-	}
-	whole, fraction, dotted := strings.Cut(number, ".")
-	e := exponents[c]
-	if len(fraction) != e || dotted != (e > 0) {
-		return Money{}, fmt.Errorf("%q must have exactly %d decimals in %s", number, e, strings.ToUpper(code))
-	}
-	digits := strings.TrimPrefix(whole, "-")
-	if digits == "" || strings.Trim(digits+fraction, "0123456789") != "" {
-		return Money{}, fmt.Errorf("%q is no decimal number", number)
-	}
-	n, err := strconv.ParseInt(whole+fraction, 10, 64)
-	if err != nil {
-		return Money{}, fmt.Errorf("%q is out of range", number)
-	}
-	return Money{Amount: n, Currency: c}, nil
-}

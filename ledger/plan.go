@@ -90,17 +90,6 @@ func (d Digest) Add(h History) Digest {
 // unknown, and never to be sent again with these.
 func mismatch(a Answer) bool { return a.Verdict == Unknown && a.Reaction == LookFirst }
 
-// NewDigest folds the rows of a transfer's history that are the operation's own.
-func NewDigest(rows []History, operation ID) Digest {
-	var d Digest
-	for _, h := range rows {
-		if h.Subject == operation {
-			d = d.Add(h)
-		}
-	}
-	return d
-}
-
 // Action is what an actor does next.
 type Action uint8
 

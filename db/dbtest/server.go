@@ -100,17 +100,9 @@ func (s *Server) URL(name string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", superuser, s.port, name)
 }
 
-// Port returns the server's port on 127.0.0.1; it stays the same over restarts.
-func (s *Server) Port() int { return s.port }
-
 // CreateDatabase makes a database and returns its URL.
 func (s *Server) CreateDatabase(ctx context.Context, name string) (string, error) {
 	return s.URL(name), execute(ctx, s.URL("postgres"), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
-}
-
-// DropDatabase drops a database, also when somebody is connected to it.
-func (s *Server) DropDatabase(ctx context.Context, name string) error {
-	return execute(ctx, s.URL("postgres"), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
 }
 
 func execute(ctx context.Context, url, statement string) error {
