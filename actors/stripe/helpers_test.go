@@ -228,7 +228,7 @@ func listener(t testing.TB, handle func(net.Conn)) string {
 			}
 			all.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 				handle(conn)
 			})
 		}

@@ -51,7 +51,7 @@ func startMock(t *testing.T) (base string) {
 		t.Fatal(err)
 	}
 	// A mock that says nothing is ended too, which ends the reading below.
-	deadline := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	deadline := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
 	drained := make(chan struct{})
 	t.Cleanup(func() {
 		deadline.Stop()

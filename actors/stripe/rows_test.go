@@ -417,8 +417,8 @@ func resetting(t *testing.T) *Client {
 	}))
 }
 
-// tiny is a time-out that a test can wait for.
-const tiny = 100 * time.Millisecond
+// tiny is a time-out that a test can wait for, and within which a busy machine has sent a request.
+const tiny = 3 * time.Second
 
 // dripping sends a body byte by byte, each after the last was taken, until it is closed.
 func dripping(t *testing.T) *Client {

@@ -150,7 +150,7 @@ func TestHeadersWithoutABodyCountAsSent(t *testing.T) {
 			}
 		}
 	})
-	c := client(t, "https"+strings.TrimPrefix(base, "http"), func(c *Config) { c.Timeout = time.Second })
+	c := client(t, "https"+strings.TrimPrefix(base, "http"), func(c *Config) { c.Timeout = tiny })
 	pool(c).TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	if a := c.Send(t.Context(), reversalRequest(), always); a.Row != "T24" {
 		t.Fatalf("the first: %+v", a)

@@ -166,7 +166,7 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 	seed := seedOf(t)
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	s := prepareStand(t, ctx, url, "light", seed, deathSpeed)
+	s := prepareStand(t, ctx, url, "light", seed, standSpeed)
 	s.migrate(ctx)
 	s.begin(ctx)
 	p := newPlatform([]*api{s.api}, planTraffic(seed, 100_000), seed)

@@ -28,10 +28,6 @@ var (
 	deathSeed     = flag.Uint64("seed", 0, "seed of the tests that kill and break; 0: random, and printed")
 )
 
-// deathSpeed is slower than what the other tests use: a machine that is busy starting
-// processes must not be taken for one whose requests are hours late.
-const deathSpeed = 2500
-
 // seedOf draws a test's seed, unless it is given, and prints it.
 func seedOf(t testing.TB) uint64 {
 	seed := *deathSeed
@@ -92,7 +88,7 @@ func TestDeathOfADaemonOnSQLite(t *testing.T) {
 // deathLoop runs nodes over a database, kills them while orders arrive and trouble is made,
 // then leaves them alone until all is settled, and audits.
 func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size int, count *deaths, trouble func(context.Context)) {
-	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+	s := prepareStand(t, ctx, url, "heavy", seed, standSpeed)
 	s.migrate(ctx)
 	nodes := make([]*node, size)
 	apis := make([]*api, size)

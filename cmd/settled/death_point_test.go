@@ -115,7 +115,7 @@ func (n *node) dieAt(ctx context.Context, t testing.TB, point string, pass int, 
 // dieAtFirstStarts kills the first starts on an empty database, one after the other: what one
 // leaves behind is the next one's beginning.
 func dieAtFirstStarts(ctx context.Context, t *testing.T, url, bin string, seed uint64, points []string, passed coverage) {
-	s := prepareStand(t, ctx, url, "none", seed, deathSpeed)
+	s := prepareStand(t, ctx, url, "none", seed, standSpeed)
 	n := s.newNode("first")
 	n.worker.bin = bin
 	// Without a configured token, so that the first start makes one.
@@ -146,7 +146,7 @@ type step struct {
 // dieAtWork kills a daemon at every other point, while orders, reversals and events come, and
 // audits what the ordinary program makes of it.
 func dieAtWork(ctx context.Context, t *testing.T, url, bin string, seed uint64, points map[string][]string, passed coverage) {
-	s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+	s := prepareStand(t, ctx, url, "heavy", seed, standSpeed)
 	n := s.newNode("node", "TRANSFER_RETRY_INTERVAL=100ms", "REVERSAL_CHECK_INTERVAL=100ms")
 	s.adopt(n)
 	p := newPlatform([]*api{n.api}, planTraffic(seed, 100_000), seed)

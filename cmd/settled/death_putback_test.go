@@ -66,7 +66,7 @@ func newPutBack(t *testing.T, ctx context.Context, seed uint64) *putBack {
 		t.Fatal(err)
 	}
 	p := &putBack{
-		stand: prepareStand(t, ctx, url, "light", seed, deathSpeed), server: server, clock: clock,
+		stand: prepareStand(t, ctx, url, "light", seed, standSpeed), server: server, clock: clock,
 		rng: rand.New(rand.NewPCG(seed, 29)), plan: planTraffic(seed, 16*(*putBacksWanted+1)), did: map[string]int{},
 	}
 	p.migrate(ctx)
@@ -135,9 +135,9 @@ func (p *putBack) round(ctx context.Context, round int) {
 // step has the database's clock step by more than the windows while orders arrive, and back.
 func (p *putBack) step(ctx context.Context) {
 	p.t.Helper()
-	off := 12 * time.Hour / deathSpeed // beyond QUIET
+	off := 12 * time.Hour / standSpeed // beyond QUIET
 	if p.rng.IntN(2) == 0 {
-		off = -30 * time.Hour / deathSpeed // beyond a key's life
+		off = -30 * time.Hour / standSpeed // beyond a key's life
 	}
 	for _, off := range []time.Duration{off, 0} {
 		if err := p.clock.Step(off); err != nil {

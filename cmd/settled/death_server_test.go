@@ -81,7 +81,7 @@ func TestDeathByTheOddsOfPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := strings.TrimPrefix(u.Path, "/")
-	s := prepareStand(t, ctx, address, "light", seed, deathSpeed)
+	s := prepareStand(t, ctx, address, "light", seed, standSpeed)
 	s.migrate(ctx)
 	s.begin(ctx)
 	s.api.client.Timeout = 20 * time.Second
@@ -145,7 +145,7 @@ func TestDeathOfCommitsThatWereAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := prepareStand(t, ctx, address, "light", seed, deathSpeed)
+	s := prepareStand(t, ctx, address, "light", seed, standSpeed)
 	s.migrate(ctx)
 	n := s.newNode("node")
 	s.adopt(n)

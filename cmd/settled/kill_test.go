@@ -32,7 +32,7 @@ func TestKilledTwentyTimesTheDaemonPaysEachOnce(t *testing.T) {
 		t.Logf("seed %d", seed)
 		ctx, cancel := context.WithTimeout(t.Context(), hang)
 		defer cancel()
-		s := prepareStand(t, ctx, url, "heavy", seed, deathSpeed)
+		s := prepareStand(t, ctx, url, "heavy", seed, standSpeed)
 		s.migrate(ctx)
 		s.begin(ctx)
 		plan := planTraffic(seed, transfers)

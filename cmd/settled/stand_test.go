@@ -75,7 +75,9 @@ type stand struct {
 }
 
 const (
-	standSpeed = 5000
+	// standSpeed is not so fast that a machine that is busy starting processes is taken for one
+	// whose requests are hours late.
+	standSpeed = 2500
 	standToken = "token-of-the-stand"
 )
 
