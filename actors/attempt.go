@@ -6,31 +6,25 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
-func endpointOf(k ledger.Kind) endpoint {
-	if k == ledger.MakeReversal {
-		return reversals
-	}
-	return transfers
-}
-
-func (t *transfer) ask(c actor.Context, e endpoint) {
+func (t *transfer) ask(c actor.Context, e gate.Endpoint) {
 	x := &t.w.record.Transfer
 	t.w.errand, t.w.asked = asking, e
-	c.Send(t.sys.gate, ask{endpoint: e, seller: x.Destination, age: t.id, from: c.Self(), inc: t.inc})
+	c.Send(t.sys.gate, gate.Ask{Endpoint: e, Seller: x.Destination, Age: t.id, From: c.Self(), Inc: t.inc})
 }
 
 // permitted uses a permit: for the read that it was asked for, or for the send that the plan
 // still wants. A permit that nobody wants any more goes back.
-func (t *transfer) permitted(c actor.Context, p permit) {
+func (t *transfer) permitted(c actor.Context, p gate.Permit) {
 	w := t.w
-	if p.inc != t.inc || w == nil || w.errand != asking {
-		c.Send(t.sys.gate, release{no: p.no, unused: true})
+	if p.Inc != t.inc || w == nil || w.errand != asking {
+		c.Send(t.sys.gate, gate.Release{No: p.No, Unused: true})
 		return
 	}
-	w.errand, w.permit = holding, p.no
+	w.errand, w.permit = holding, p.No
 	if in := w.intent; in != nil {
 		w.intent = nil
 		t.enter()
@@ -55,7 +49,7 @@ func (t *transfer) permitted(c actor.Context, p permit) {
 // giveBack returns a permit that is not wanted any more.
 func (t *transfer) giveBack(c actor.Context) {
 	if w := t.w; w.errand == holding {
-		c.Send(t.sys.gate, release{no: w.permit, unused: true})
+		c.Send(t.sys.gate, gate.Release{No: w.permit, Unused: true})
 		w.errand, w.permit = idle, 0
 	}
 }
@@ -108,7 +102,7 @@ func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time
 			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}
 		if t.w.errand != holding { // it was delayed
 			t.w.intent = &intent{fresh, op}
-			t.ask(c, endpointOf(ch.History.Kind))
+			t.ask(c, gate.Of(ch.History.Kind))
 			return
 		}
 		t.call(c, fresh, op)
@@ -139,7 +133,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 	t.w.errand, t.w.permit = calling, 0
 	x := &t.w.record.Transfer
 	r := x.Request(op)
-	e := endpointOf(r.Kind)
+	e := gate.Of(r.Kind)
 	sys, id, seller := t.sys, t.id, x.Destination
 	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
 	go func() {
@@ -150,7 +144,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 				m.answer = ledger.Answer{Row: rowBug, Code: rowBug, Message: fmt.Sprint(bug)}
 			}
 			mute := m.answer.HTTPStatus == 0 && m.answer.Scope == ledger.ScopeNone || m.answer.Replayed // never sent, given up by us, or of another time
-			sys.tell(sys.gate, release{no: no, endpoint: e, scope: m.answer.Scope, after: m.answer.RetryAfter, unused: mute, said: m.answer.Message})
+			sys.tell(sys.gate, gate.Release{No: no, Endpoint: e, Scope: m.answer.Scope, After: m.answer.RetryAfter, Unused: mute, Said: m.answer.Message})
 			sys.tell(sys.shard(id), deliver{id, m})
 		}()
 		if sys.closing.Load() {
@@ -161,7 +155,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 			m.answer = ledger.Answer{Row: "T26", Verdict: ledger.NotExecuted, Code: ledger.CodeClocks, Message: err.Error()}
 			return
 		}
-		m.answer = sys.refusals.weigh(r.Kind, seller, sys.conf.Stripe.Send(sys.calls, r, fresh.check))
+		m.answer = sys.refusals.Attribute(r.Kind, seller, sys.conf.Stripe.Send(sys.calls, r, fresh.check))
 		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
 	}()
 }

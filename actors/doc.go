@@ -3,6 +3,7 @@
 //	settled ─┬─ writer     what actors decided, committed in groups
 //	         ├─ reader     what actors must know, loaded in groups
 //	         ├─ gate       permits: how many calls, in which order, and when not at all
+//	         ├─ conditions turns: of many that wait for the same, one asks Stripe again
 //	         ├─ keeper     Stripe events, stored in groups
 //	         ├─ inbox      stored events, told to whom they concern
 //	         ├─ handler    marks, in groups, what was dealt with
@@ -28,7 +29,7 @@
 // which is what lets a million of them wait at once.
 //
 // To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
-// for evidence, order.go what people ask; gate.go paces, writer.go commits, shard.go
+// for evidence, order.go what people ask; package gate paces, writer.go commits, shard.go
 // supervises; reconciler.go is the reconciler's turns, walk.go its walk, judge.go the second
 // look; system.go has the tree, entrances.go the ways into it, stop.go the way out.
 package actors

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/ledger"
 )
@@ -17,8 +16,6 @@ import (
 
 // hearMost is how long after one hearing the next begins; less where the windows are shorter.
 const hearMost = time.Minute
-
-type gateHear struct{} // the clocks may be heard again
 
 // clockTrouble tells people when the clocks part, and when they agree again: once an episode.
 func (s *System) clockTrouble(trouble string) {
@@ -32,27 +29,11 @@ func (s *System) clockTrouble(trouble string) {
 		Text: "The clocks disagree: nothing is proved by time, and no request is sent again under its key. " + trouble})
 }
 
-// halted reports that the clocks forbid the calls of an endpoint.
-func (g *gate) halted(e endpoint) bool { return g.halt && (e == reversals || e == transfers) }
-
-// listen has the clocks heard while somebody waits for them.
-func (g *gate) listen(c actor.Context) {
-	g.halt = g.sys.clocks.state().Halt
-	if !g.halt || g.hearing || g.queues[transfers].n+g.queues[reversals].n == 0 {
-		return
-	}
-	g.hearing = true
-	q := &g.queues[transfers]
-	if q.n == 0 {
-		q = &g.queues[reversals]
-	}
-	of := q.turns[0].asks[0].age
-	g.no++
-	g.out[g.no], g.outOf[g.no] = time.Now(), lists
-	no, self, sys := g.no, c.Self(), g.sys
+// hearing is the gate's Hear.
+func (s *System) hearing(no uint64, of ledger.ID, done func()) {
 	go func() {
-		sys.hear(no, of)
-		time.AfterFunc(min(hearMost, sys.conf.Policy.Windows.Skew), func() { sys.tell(self, gateHear{}) })
+		s.hear(no, of)
+		time.AfterFunc(min(hearMost, s.conf.Policy.Windows.Skew), done)
 	}()
 }
 
@@ -66,7 +47,7 @@ func (s *System) hear(no uint64, of ledger.ID) {
 			s.bug("hear", bug)
 			err = fmt.Errorf("hear: %v", bug)
 		}
-		s.tell(s.gate, released(no, lists, err))
+		s.tell(s.gate, gate.AfterRead(no, gate.Lists, err))
 	}()
 	err = s.query(func(context.Context) error {
 		_, err := s.load(ctx, []ledger.ID{of})

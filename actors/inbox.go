@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
@@ -41,14 +42,14 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	for _, e := range events {
 		switch ledger.SubjectOf(e.Type) {
 		case ledger.AboutBalance:
-			about := heardOf{reaction: ledger.AwaitFunds, account: e.Account}
+			about := gate.HeardOf{Reaction: ledger.AwaitFunds, Account: e.Account}
 			if e.Account != "" {
-				about.reaction = ledger.AwaitSellerFunds
+				about.Reaction = ledger.AwaitSellerFunds
 			}
-			about.currencies, about.said = currenciesOf(e.Payload)
-			c.Send(i.sys.conditions, about)
+			about.Currencies, about.Said = currenciesOf(e.Payload)
+			i.wake(c, about)
 		case ledger.AboutSeller:
-			c.Send(i.sys.conditions, heardOf{reaction: ledger.AwaitSeller, account: e.Account})
+			i.wake(c, gate.HeardOf{Reaction: ledger.AwaitSeller, Account: e.Account})
 		case ledger.AboutTransfer:
 			name, reference, reversed, ok := operationOf(e.Payload)
 			if ok {
@@ -68,6 +69,12 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 	}
 	// The rows are read off the actor: most events come after the answer and need nothing more.
 	go i.sys.sort(names, references, hints)
+}
+
+// wake lets conditions choose who probes, now that an event spoke of one.
+func (i *inbox) wake(c actor.Context, about gate.HeardOf) {
+	i.sys.metrics.events.WithLabelValues("woke").Inc()
+	c.Send(i.sys.conditions, about)
 }
 
 // sort tells hints to the actors of those transfers whose rows are open, or contradict them.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/ledger"
 )
@@ -82,11 +83,11 @@ func (t *transfer) seek(c actor.Context, l *look, m any) {
 // askRead asks for a permit for the look that is wanted: reading a list, or one object.
 func (t *transfer) askRead(c actor.Context) { t.ask(c, t.readsAt(t.w.look)) }
 
-func (t *transfer) readsAt(l *look) endpoint {
+func (t *transfer) readsAt(l *look) gate.Endpoint {
 	if t.wanted(l) == "" {
-		return lists
+		return gate.Lists
 	}
-	return reads
+	return gate.Reads
 }
 
 // wanted is the ID at Stripe of the object that a look reads; empty: it is not known, and a list is read.
@@ -124,7 +125,7 @@ func (t *transfer) read(c actor.Context) {
 				sys.bug("read", bug)
 				m.err = fmt.Errorf("read: %v", bug)
 			}
-			sys.tell(sys.gate, released(no, e, m.err))
+			sys.tell(sys.gate, gate.AfterRead(no, e, m.err))
 			sys.tell(self, m)
 		}()
 		ctx, cancel := context.WithTimeout(sys.calls, sys.conf.ReadTimeout)
@@ -141,23 +142,6 @@ func (t *transfer) read(c actor.Context) {
 		}
 		sys.metrics.stripeSeconds.WithLabelValues(e.String()).Observe(time.Since(began).Seconds())
 	}()
-}
-
-// released returns a read's permit, with what the read taught.
-func released(no uint64, e endpoint, err error) release {
-	r := release{no: no, endpoint: e}
-	var failed *stripe.ReadError
-	switch {
-	case errors.As(err, &failed):
-		r.said = failed.Said
-		r.scope, r.after, r.unused = failed.Scope, failed.RetryAfter, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
-		if r.scope == ledger.ScopePlatform { // reads stay free: nothing is given up for one
-			r.scope = ledger.ScopeNone
-		}
-	case err != nil:
-		r.unused = true
-	}
-	return r
 }
 
 // seen takes in what a read found, once the ledger is known and still.
@@ -269,7 +253,7 @@ func (t *transfer) unread(c actor.Context, l *look, err error) {
 	case l.order != nil:
 		t.refuse(l.order, fmt.Errorf("%w: %w: %v", ledger.ErrUnavailable, ledger.ErrStripeAway, err))
 	case l.hint == nil: // the plan's: if it was a probe's, another's turn comes
-		t.endProbe(c, probeInVain)
+		t.endProbe(c, gate.InVain)
 	}
 }
 

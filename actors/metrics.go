@@ -14,12 +14,6 @@ type metrics struct {
 	batch         prometheus.Histogram
 	commitSeconds prometheus.Histogram
 	writerDepth   prometheus.Gauge
-	asleep        *prometheus.GaugeVec
-	gateOut       prometheus.Gauge
-	gateWaiting   *prometheus.GaugeVec
-	gateBraked    prometheus.Gauge
-	gateStill     *prometheus.GaugeVec
-	gateBroken    *prometheus.GaugeVec
 	stripeSeconds *prometheus.HistogramVec
 	events        *prometheus.CounterVec
 	walks         *prometheus.CounterVec
@@ -60,12 +54,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		batch:         histogram("writer_batch_size", "Changes in one commit.", prometheus.ExponentialBuckets(1, 2, 11)).WithLabelValues().(prometheus.Histogram),
 		commitSeconds: histogram("writer_commit_seconds", "Time that a commit took.", seconds).WithLabelValues().(prometheus.Histogram),
 		writerDepth:   gauge("writer_queue", "Commits that wait for the writer.").WithLabelValues(),
-		asleep:        gauge("condition_waiting", "Refused operations that wait for a condition, without the one that probes.", "condition"),
-		gateOut:       gauge("gate_permits", "Calls to Stripe under way.").WithLabelValues(),
-		gateWaiting:   gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
-		gateBraked:    gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),
-		gateStill:     gauge("gate_platform_refused", "1 while Stripe refuses the platform's key or account, by endpoint.", "endpoint"),
-		gateBroken:    gauge("gate_down", "1 while an endpoint of Stripe seems to be down and one call at a time is made to it.", "endpoint"),
 		stripeSeconds: histogram("stripe_seconds", "Time that calls to Stripe took.", seconds, "endpoint"),
 		walks:         counter("reconcile_walks_total", "Walks over Stripe and the ledger, by how they ended.", "result"),
 		walkReads:     counter("reconcile_reads_total", "Reads of Stripe by the reconciler.").WithLabelValues(),
@@ -75,10 +63,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	for _, kind := range alarmKinds {
 		m.alarms.WithLabelValues(kind)
-	}
-	for e := range endpoints {
-		m.gateStill.WithLabelValues(e.String())
-		m.gateBroken.WithLabelValues(e.String())
 	}
 	return m
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
@@ -55,7 +56,7 @@ type work struct {
 	at      time.Time                                  // the local clock just after the ledger said so: see now
 	then    func(actor.Context, *ledger.Change, error) // follows the commit
 	retried bool                                       // the commit was tried before, and cut off
-	asked   endpoint                                   // of the permit that was asked for last
+	asked   gate.Endpoint                              // of the permit that was asked for last
 	permit  uint64                                     // holding: its number
 	intent  *intent                                    // asking: the call that is committed to and waits for a permit; see delayed
 	look    *look                                      // asking: wanted; reading: under way

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
@@ -31,7 +32,7 @@ func (t *transfer) sleep(c actor.Context, step ledger.Step, p ledger.Policy, now
 	x := &w.record.Transfer
 	op, kind := x.Current()
 	since := w.at.Add(w.record.Digest.Last.Sub(w.record.ReadAt))
-	c.Send(t.sys.conditions, await{condition: x.Awaits(step.Awaits), urgent: kind == ledger.MakeReversal, operation: op.ID, who: c.Self(), since: since})
+	c.Send(t.sys.conditions, gate.Await{Condition: x.Awaits(step.Awaits), Urgent: kind == ledger.MakeReversal, Operation: op.ID, Who: c.Self(), Since: since})
 	d := t.idlePause()
 	if !step.Ends.IsZero() {
 		d = min(d, p.Until(ledger.Step{At: step.Ends, Decides: true}, now)) // by every clock
@@ -40,19 +41,19 @@ func (t *transfer) sleep(c actor.Context, step ledger.Step, p ledger.Policy, now
 }
 
 // beginProbe begins a probe: the ledger is read, and what waits is sent.
-func (t *transfer) beginProbe(c actor.Context, m beginProbe) {
+func (t *transfer) beginProbe(c actor.Context, m gate.BeginProbe) {
 	if t.w != nil || t.resting { // it does something else
-		c.Send(t.sys.conditions, probed{m.no, probeYielded})
+		c.Send(t.sys.conditions, gate.Probed{No: m.No, Ended: gate.Yielded})
 		return
 	}
-	t.probe = m.no
+	t.probe = m.No
 	t.recall(c)
 }
 
 // endProbe says how the probe ended, if one was going on.
-func (t *transfer) endProbe(c actor.Context, ended probeEnd) {
+func (t *transfer) endProbe(c actor.Context, ended gate.ProbeEnd) {
 	if t.probe != 0 {
-		c.Send(t.sys.conditions, probed{t.probe, ended})
+		c.Send(t.sys.conditions, gate.Probed{No: t.probe, Ended: ended})
 		t.probe = 0
 	}
 }
@@ -68,14 +69,14 @@ func (t *transfer) learned(c actor.Context, ch *ledger.Change, before ledger.Con
 	refused := h.Event == ledger.EventRefuse || h.Event == ledger.EventNotExecuted
 	switch {
 	case h.Event == ledger.EventConfirm && t.probe != 0:
-		t.endProbe(c, probePassed)
+		t.endProbe(c, gate.Passed)
 	case h.Event == ledger.EventConfirm && before.Reaction != ledger.BackOff:
-		c.Send(t.sys.conditions, came{before})
+		c.Send(t.sys.conditions, gate.Came{Condition: before})
 	case refused && h.Answer.Reaction == before.Reaction:
-		t.endProbe(c, probeRefused)
+		t.endProbe(c, gate.Refused)
 	case h.Event == ledger.EventRefuse && h.Answer.Reaction != ledger.BackOff && h.Answer.Reaction != ledger.AwaitPlatform:
-		t.endProbe(c, probeYielded) // about itself, or about another condition
+		t.endProbe(c, gate.Yielded) // about itself, or about another condition
 	default:
-		t.endProbe(c, probeInVain)
+		t.endProbe(c, gate.InVain)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
 )
@@ -142,10 +143,10 @@ func (r *reconciler) Receive(c actor.Context) {
 		r.begin(c)
 	case glance:
 		r.glance(c, m)
-	case permit:
+	case gate.Permit:
 		r.permitted(c, m)
-	case denied:
-		if w := r.walker; w != nil && m.inc == w.inc {
+	case gate.Denied:
+		if w := r.walker; w != nil && m.Inc == w.inc {
 			w.cancel()
 		}
 	case walkStatus:
@@ -203,7 +204,7 @@ func (r *reconciler) ended(c actor.Context, m walkEnded) {
 	m.walker.cancel()
 	select {
 	case no := <-m.walker.permits: // came when nobody waited any more
-		c.Send(r.sys.gate, release{no: no, unused: true})
+		c.Send(r.sys.gate, gate.Release{No: no, Unused: true})
 	default:
 	}
 	for _, done := range r.halted {
@@ -263,15 +264,15 @@ func (r *reconciler) glance(c actor.Context, g glance) {
 }
 
 // permitted hands a permit on to the goroutine that asked for it.
-func (r *reconciler) permitted(c actor.Context, p permit) {
-	if w := r.walker; w != nil && w.inc == p.inc {
+func (r *reconciler) permitted(c actor.Context, p gate.Permit) {
+	if w := r.walker; w != nil && w.inc == p.Inc {
 		select {
-		case w.permits <- p.no:
+		case w.permits <- p.No:
 			return
 		default: // it asked once, and was given one already
 		}
 	}
-	c.Send(r.sys.gate, release{no: p.no, unused: true})
+	c.Send(r.sys.gate, gate.Release{No: p.No, Unused: true})
 }
 
 func (r *reconciler) halt(m halt) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/settled/settled/actors/gate"
 )
 
 // enter and leave count sends whose outcome is not recorded yet. Once the system stops nothing
@@ -57,7 +59,7 @@ func (s *System) stop(ctx context.Context) (cut error) {
 	}
 	drained, halted := make(chan struct{}), make(chan struct{})
 	s.tell(s.reconciler, halt{halted}) // a walk goes on at the next start
-	s.tell(s.gate, gateClose{drained})
+	s.tell(s.gate, gate.Close{Drained: drained})
 	for _, done := range []<-chan struct{}{drained, s.settled} {
 		if err := within(ctx, done); err != nil {
 			s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/ledger"
 )
@@ -51,6 +52,9 @@ type Stripe interface {
 	Transfer(ctx context.Context, id string) (ledger.StripeTransfer, error)
 	Page(ctx context.Context, q stripe.PageQuery) (stripe.TransferPage, error)
 }
+
+// Limits are the gate's settings.
+type Limits = gate.Limits
 
 // Config is what a System is made of. Zero durations and nil functions get defaults.
 type Config struct {
@@ -98,6 +102,7 @@ type System struct {
 	conf    Config
 	log     *slog.Logger
 	metrics *metrics
+	paced   *gate.Metrics
 	actors  *actor.ActorSystem
 
 	root, writer, apart, reader, gate, inbox, conditions, keeper, handler, reconciler *actor.PID
@@ -107,7 +112,7 @@ type System struct {
 	notices      notices
 	clocks       *clocks
 	guard        *guard
-	refusals     sameRefusal
+	refusals     gate.Refusals
 	incarnations atomic.Uint64
 	outage       atomic.Pointer[error]
 	account      atomic.Pointer[string] // whose key it is, once it was verified
@@ -141,9 +146,10 @@ func New(conf Config) (*System, error) {
 	if err := conf.Policy.Windows.Check(); err != nil {
 		return nil, err
 	}
-	if conf.Limits.Concurrency < 1 {
-		return nil, fmt.Errorf("STRIPE_CONCURRENCY must be at least 1, not %d", conf.Limits.Concurrency)
+	if err := conf.Limits.Check(); err != nil {
+		return nil, err
 	}
+	conf.Limits = conf.Limits.OrDefaults()
 	orDefault := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -152,7 +158,6 @@ func New(conf Config) (*System, error) {
 	orDefault(&conf.TransferSweep, time.Minute)
 	orDefault(&conf.ReversalSweep, conf.TransferSweep)
 	orDefault(&conf.CommitTimeout, 30*time.Second)
-	orDefault(&conf.Limits.Cooldown, cooldownBase)
 	orDefault(&conf.ReadTimeout, time.Minute)
 	conf.Reconcile = conf.Reconcile.orDefaults()
 	if conf.Log == nil {
@@ -173,7 +178,7 @@ func New(conf Config) (*System, error) {
 	if conf.NewID == nil {
 		conf.NewID = func() ledger.ID { return uuid.Must(uuid.NewV7()) }
 	}
-	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
+	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), paced: gate.NewMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
 	s.guard = newGuard(conf)
 	s.clocks = newClocks(conf.Policy.Windows.Skew, conf.Wall, s.clockTrouble)
 	s.clocks.collect(conf.Metrics)
@@ -244,8 +249,8 @@ func (r *trunk) Receive(c actor.Context) {
 	s.reader = name("reader", func() actor.Actor { return &group[load]{most: readerMost, work: s.read, tell: s.tell} })
 	s.keeper = name("keeper", func() actor.Actor { return &group[store]{most: storeMost, work: s.keep, tell: s.tell} })
 	s.handler = name("handler", func() actor.Actor { return &group[handled]{most: 1000, work: s.mark, tell: s.tell} })
-	s.gate = name("gate", func() actor.Actor { return newGate(s) })
-	s.conditions = name("conditions", func() actor.Actor { return newConditions(s) })
+	s.gate = name("gate", s.newGate)
+	s.conditions = name("conditions", s.newConditions)
 	s.inbox = name("inbox", func() actor.Actor { return &inbox{s} })
 	s.reconciler = name("reconciler", func() actor.Actor { return &reconciler{sys: s, owner: s.conf.NewID()} })
 	name("transfers", func() actor.Actor { return &branch{s, r.up} })

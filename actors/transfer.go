@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
@@ -75,16 +76,16 @@ func (t *transfer) Receive(c actor.Context) {
 		if m.inc == t.inc && t.w == nil {
 			t.recall(c)
 		}
-	case beginProbe:
+	case gate.BeginProbe:
 		t.beginProbe(c, m)
-	case stillProbing:
-		if m.no != t.probe {
-			c.Send(t.sys.conditions, probed{m.no, probeInVain})
+	case gate.StillProbing:
+		if m.No != t.probe {
+			c.Send(t.sys.conditions, gate.Probed{No: m.No, Ended: gate.InVain})
 		}
-	case permit:
+	case gate.Permit:
 		t.permitted(c, m)
-	case denied:
-		if m.inc == t.inc && t.w != nil && t.w.errand == asking {
+	case gate.Denied:
+		if m.Inc == t.inc && t.w != nil && t.w.errand == asking {
 			t.denied(c)
 		}
 	case delayed:
@@ -118,7 +119,7 @@ func (t *transfer) Receive(c actor.Context) {
 	case *actor.Stopping, *actor.Restarting: // must neither panic nor block: the tree would hang
 		t.disarm()
 		t.leave()
-		t.endProbe(c, probeInVain)
+		t.endProbe(c, gate.InVain)
 		t.handOn(c, m)
 	}
 	if t.w != nil {
@@ -142,7 +143,7 @@ func (t *transfer) handOn(c actor.Context, why any) {
 	}
 	t.w = nil
 	if w.permit != 0 {
-		c.Send(t.sys.gate, release{no: w.permit, unused: true})
+		c.Send(t.sys.gate, gate.Release{No: w.permit, Unused: true})
 	}
 	rest := append(w.later, w.after...)
 	if l := w.look; l != nil {
@@ -264,7 +265,7 @@ func (t *transfer) proceed(c actor.Context) {
 		return // what is unfinished stays as the ledger has it
 	}
 	if step.Awaits == ledger.BackOff {
-		t.endProbe(c, probeYielded)
+		t.endProbe(c, gate.Yielded)
 	}
 	wait := policy.Until(step, now)
 	switch {
@@ -285,10 +286,10 @@ func (t *transfer) proceed(c actor.Context) {
 		t.wait(c, wait)
 	case step.Action == ledger.Send && step.Reads:
 		w.look = &look{}
-		t.ask(c, reads)
+		t.ask(c, gate.Reads)
 	case step.Action == ledger.Send:
 		_, kind := x.Current()
-		t.ask(c, endpointOf(kind))
+		t.ask(c, gate.Of(kind))
 	case step.Action == ledger.Look:
 		w.look = &look{decides: step.Decides}
 		t.askRead(c)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
 
@@ -35,7 +36,7 @@ func (s *System) verify() {
 				s.metrics.accountVerified.Set(1)
 			}
 			if !open {
-				s.tell(s.gate, gateOpen{})
+				s.tell(s.gate, gate.Open{})
 			}
 			if account != "" {
 				return

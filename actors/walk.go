@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/ledger"
 	"github.com/settled/settled/ledger/audit"
@@ -382,7 +383,7 @@ func (w *walker) read(tries int, call func(context.Context) (calls int, err erro
 			if err != nil {
 				return err
 			}
-			w.sys.tell(w.sys.gate, release{no: no, unused: true})
+			w.sys.tell(w.sys.gate, gate.Release{No: no, Unused: true})
 		}
 		no, err := w.permit()
 		if err != nil {
@@ -417,15 +418,15 @@ func (w *walker) call(no uint64, call func(context.Context) (int, error)) (calls
 		n := int64(max(calls, 1))
 		w.at.Reads += n
 		w.sys.metrics.walkReads.Add(float64(n))
-		w.sys.metrics.stripeSeconds.WithLabelValues(walks.String()).Observe(time.Since(began).Seconds())
-		w.sys.tell(w.sys.gate, released(no, walks, err))
+		w.sys.metrics.stripeSeconds.WithLabelValues(gate.Walks.String()).Observe(time.Since(began).Seconds())
+		w.sys.tell(w.sys.gate, gate.AfterRead(no, gate.Walks, err))
 	}()
 	return call(ctx)
 }
 
 // permit waits for the gate.
 func (w *walker) permit() (no uint64, err error) {
-	w.sys.tell(w.sys.gate, ask{endpoint: walks, from: w.self, inc: w.inc})
+	w.sys.tell(w.sys.gate, gate.Ask{Endpoint: gate.Walks, From: w.self, Inc: w.inc})
 	select {
 	case no = <-w.permits:
 		return no, nil

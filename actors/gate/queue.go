@@ -1,37 +1,24 @@
-package actors
+package gate
 
 import (
 	"bytes"
 	"container/heap"
-
-	"github.com/asynkron/protoactor-go/actor"
-	"github.com/settled/settled/ledger"
 )
-
-// ask asks the gate for a permit to make one call. It is answered by a permit with the same
-// incarnation.
-type ask struct {
-	endpoint endpoint
-	seller   string    // whose turn it takes
-	age      ledger.ID // UUIDv7: what is older goes first
-	from     *actor.PID
-	inc      uint64
-}
 
 // line is one seller's asks, oldest first.
 type line struct {
 	seller string
-	asks   []ask
+	asks   []Ask
 }
 
 func (l *line) Len() int           { return len(l.asks) }
-func (l *line) Less(i, j int) bool { return bytes.Compare(l.asks[i].age[:], l.asks[j].age[:]) < 0 }
+func (l *line) Less(i, j int) bool { return bytes.Compare(l.asks[i].Age[:], l.asks[j].Age[:]) < 0 }
 func (l *line) Swap(i, j int)      { l.asks[i], l.asks[j] = l.asks[j], l.asks[i] }
-func (l *line) Push(x any)         { l.asks = append(l.asks, x.(ask)) }
+func (l *line) Push(x any)         { l.asks = append(l.asks, x.(Ask)) }
 func (l *line) Pop() any {
 	last := len(l.asks) - 1
 	x := l.asks[last]
-	l.asks[last] = ask{}
+	l.asks[last] = Ask{}
 	l.asks = l.asks[:last]
 	return x
 }
@@ -44,25 +31,25 @@ type queue struct {
 	n     int
 }
 
-func (q *queue) push(a ask) {
-	l := q.lines[a.seller]
+func (q *queue) push(a Ask) {
+	l := q.lines[a.Seller]
 	if l == nil {
-		l = &line{seller: a.seller}
+		l = &line{seller: a.Seller}
 		if q.lines == nil {
 			q.lines = make(map[string]*line)
 		}
-		q.lines[a.seller] = l
+		q.lines[a.Seller] = l
 		q.turns = append(q.turns, l)
 	}
 	heap.Push(l, a)
 	q.n++
 }
 
-func (q *queue) pop() ask {
+func (q *queue) pop() Ask {
 	l := q.turns[0]
 	q.turns[0] = nil
 	q.turns = q.turns[1:]
-	a := heap.Pop(l).(ask)
+	a := heap.Pop(l).(Ask)
 	if q.n--; len(l.asks) > 0 {
 		q.turns = append(q.turns, l)
 	} else {

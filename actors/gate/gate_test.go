@@ -1,4 +1,4 @@
-package actors
+package gate
 
 import (
 	"encoding/binary"
@@ -31,13 +31,13 @@ type gateRig struct {
 	denied   []uint64
 	outage   atomic.Bool
 	hold     time.Duration            // a permit is returned after this long by itself; 0: by hand
-	endpoint map[uint64]endpoint      // by inc
+	endpoint map[uint64]Endpoint      // by inc
 	out      map[uint64]grantedPermit // by inc
 	most     int                      // permits out at once
 }
 
 type grantedPermit struct {
-	permit
+	Permit
 	at time.Time
 }
 
@@ -56,17 +56,16 @@ func (c counted) Receive(x actor.Context) {
 
 func inGate(t *testing.T, limits Limits, test func(*gateRig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &gateRig{T: t, endpoint: map[uint64]endpoint{}, out: map[uint64]grantedPermit{}}
-		limits.Cooldown = cooldownBase
-		s := &System{log: slog.New(slog.DiscardHandler), conf: Config{Limits: limits}, metrics: newMetrics(prometheus.NewRegistry())}
-		s.clocks = newClocks(time.Hour, nil, s.clockTrouble)
-		r.gate = newGate(s)
-		r.gate.outage = r.outage.Load
-		r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return s.log }),
+		r := &gateRig{T: t, endpoint: map[uint64]Endpoint{}, out: map[uint64]grantedPermit{}}
+		log := slog.New(slog.DiscardHandler)
+		r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }),
 			actor.WithDeadLetterThrottleInterval(time.Millisecond))
-		s.actors = r.system
-		r.pid = r.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return counted{r.gate, r} }, actor.WithMailbox(newMailbox)))
-		r.client = r.system.Root.Spawn(actor.PropsFromFunc(r.receive, actor.WithMailbox(newMailbox)))
+		r.gate = newGate(Config{Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Limits: limits.OrDefaults(),
+			Tell:   func(to *actor.PID, m any) { r.system.Root.Send(to, m) },
+			Notify: func(ledger.Notice) {}, Withdraw: func(string) {}, Alarm: func(string, ...any) {},
+			Outage: r.outage.Load, Halted: func() bool { return false }})
+		r.pid = r.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return counted{r.gate, r} }))
+		r.client = r.system.Root.Spawn(actor.PropsFromFunc(r.receive))
 		test(r)
 		r.system.Root.Stop(r.client)
 		r.system.Root.Stop(r.pid)
@@ -79,18 +78,18 @@ func (r *gateRig) receive(c actor.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch m := c.Message().(type) {
-	case permit:
+	case Permit:
 		p := grantedPermit{m, time.Now()}
 		r.granted = append(r.granted, p)
-		r.out[m.inc] = p
+		r.out[m.Inc] = p
 		r.most = max(r.most, len(r.out))
 		if r.hold > 0 {
-			time.AfterFunc(r.hold, func() { r.system.Root.Send(r.client, m.inc) })
+			time.AfterFunc(r.hold, func() { r.system.Root.Send(r.client, m.Inc) })
 		}
 	case uint64: // its time is over
-		r.giveBack(m, release{})
-	case denied:
-		r.denied = append(r.denied, m.inc)
+		r.giveBack(m, Release{})
+	case Denied:
+		r.denied = append(r.denied, m.Inc)
 	}
 }
 
@@ -108,11 +107,11 @@ func (r *gateRig) passes(d time.Duration) {
 }
 
 // ask asks for a permit; an age is the rank of whoever asks, older first.
-func (r *gateRig) ask(e endpoint, seller string, age uint64) uint64 {
+func (r *gateRig) ask(e Endpoint, seller string, age uint64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked++
-	a := ask{endpoint: e, seller: seller, age: ageOf(age), from: r.client, inc: r.asked}
+	a := Ask{Endpoint: e, Seller: seller, Age: ageOf(age), From: r.client, Inc: r.asked}
 	r.endpoint[r.asked] = e
 	r.system.Root.Send(r.pid, a)
 	return r.asked
@@ -123,32 +122,32 @@ func ageOf(rank uint64) (id ledger.ID) {
 	return id
 }
 
-func (r *gateRig) returns(inc uint64, answer release) {
+func (r *gateRig) returns(inc uint64, answer Release) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.giveBack(inc, answer)
 }
 
-func (r *gateRig) giveBack(inc uint64, answer release) {
-	answer.no, answer.endpoint = r.out[inc].no, r.endpoint[inc]
+func (r *gateRig) giveBack(inc uint64, answer Release) {
+	answer.No, answer.Endpoint = r.out[inc].No, r.endpoint[inc]
 	delete(r.out, inc)
 	r.system.Root.Send(r.pid, answer)
 }
 
 // call asks and, once permitted, answers at once.
-func (r *gateRig) call(e endpoint, scope ledger.Scope) {
+func (r *gateRig) call(e Endpoint, scope ledger.Scope) {
 	r.Helper()
 	inc := r.ask(e, "s", 1)
 	r.passes(0)
 	if _, ok := r.out[inc]; !ok {
 		r.Fatalf("no permit for %s", e)
 	}
-	r.returns(inc, release{scope: scope})
+	r.returns(inc, Release{Scope: scope})
 	r.passes(0)
 }
 
 // wait asks, and tells how long the permit took.
-func (r *gateRig) wait(e endpoint) (inc uint64, took time.Duration) {
+func (r *gateRig) wait(e Endpoint) (inc uint64, took time.Duration) {
 	r.Helper()
 	inc = r.ask(e, "s", 1)
 	for began := time.Now(); ; {
@@ -169,17 +168,17 @@ func about(got, want time.Duration) bool {
 
 func TestReversalsGoBeforeTransfersAndOlderBeforeNewer(t *testing.T) {
 	inGate(t, Limits{Concurrency: 1}, func(r *gateRig) {
-		first := r.ask(transfers, "a", 9)
+		first := r.ask(Transfers, "a", 9)
 		r.passes(0)
-		newer, older := r.ask(transfers, "a", 8), r.ask(transfers, "a", 2)
-		back, look := r.ask(reversals, "a", 7), r.ask(reads, "a", 6)
+		newer, older := r.ask(Transfers, "a", 8), r.ask(Transfers, "a", 2)
+		back, look := r.ask(Reversals, "a", 7), r.ask(Reads, "a", 6)
 		for range 5 {
 			r.passes(0)
-			r.returns(r.granted[len(r.granted)-1].inc, release{})
+			r.returns(r.granted[len(r.granted)-1].Inc, Release{})
 		}
 		var order []uint64
 		for _, p := range r.granted {
-			order = append(order, p.inc)
+			order = append(order, p.Inc)
 		}
 		if want := []uint64{first, look, back, older, newer}; !slices.Equal(order, want) {
 			r.Errorf("permits went to %v, want %v", order, want)
@@ -189,21 +188,21 @@ func TestReversalsGoBeforeTransfersAndOlderBeforeNewer(t *testing.T) {
 
 func TestSellersTakeTurns(t *testing.T) {
 	inGate(t, Limits{Concurrency: 1}, func(r *gateRig) {
-		r.ask(transfers, "z", 1)
+		r.ask(Transfers, "z", 1)
 		r.passes(0)
 		seller := map[uint64]string{1: "z"}
 		for i := range 6 {
-			seller[r.ask(transfers, "big", uint64(i))] = "big"
+			seller[r.ask(Transfers, "big", uint64(i))] = "big"
 		}
 		for i := range 2 {
-			seller[r.ask(transfers, "small", uint64(100+i))] = "small"
+			seller[r.ask(Transfers, "small", uint64(100+i))] = "small"
 		}
 		got := ""
 		for range 9 {
 			r.passes(0)
-			inc := r.granted[len(r.granted)-1].inc
+			inc := r.granted[len(r.granted)-1].Inc
 			got += seller[inc][:1]
-			r.returns(inc, release{})
+			r.returns(inc, Release{})
 		}
 		if got != "zbsbsbbbb" {
 			r.Errorf("turns: %s", got)
@@ -214,14 +213,14 @@ func TestSellersTakeTurns(t *testing.T) {
 func TestRatesAreKeptAndUsed(t *testing.T) {
 	for _, tc := range []struct {
 		limits Limits
-		busy   []endpoint
-		rate   map[endpoint]int // expected
+		busy   []Endpoint
+		rate   map[Endpoint]int // expected
 	}{
-		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []endpoint{transfers}, map[endpoint]int{transfers: 20}},
-		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []endpoint{transfers, reversals, reads}, map[endpoint]int{transfers: 20, reversals: 20, reads: 20}},
-		{Limits{Rate: 30, EndpointRate: 20, Concurrency: 32}, []endpoint{transfers, reversals}, map[endpoint]int{transfers: 10, reversals: 20}},
-		{Limits{Rate: 80, Concurrency: 32}, []endpoint{transfers}, map[endpoint]int{transfers: 80}},
-		{Limits{Rate: 1000, Concurrency: 320}, []endpoint{transfers}, map[endpoint]int{transfers: 1000}},
+		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 20}},
+		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals, Reads}, map[Endpoint]int{Transfers: 20, Reversals: 20, Reads: 20}},
+		{Limits{Rate: 30, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals}, map[Endpoint]int{Transfers: 10, Reversals: 20}},
+		{Limits{Rate: 80, Concurrency: 32}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 80}},
+		{Limits{Rate: 1000, Concurrency: 320}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 1000}},
 	} {
 		t.Run(fmt.Sprintf("%+v %v", tc.limits, tc.busy), func(t *testing.T) {
 			inGate(t, tc.limits, func(r *gateRig) {
@@ -233,11 +232,11 @@ func TestRatesAreKeptAndUsed(t *testing.T) {
 				}
 				began := time.Now()
 				r.passes(time.Minute)
-				all := map[endpoint][]time.Duration{}
+				all := map[Endpoint][]time.Duration{}
 				var total []time.Duration
 				for _, p := range r.granted {
 					at := p.at.Sub(began)
-					all[r.endpoint[p.inc]] = append(all[r.endpoint[p.inc]], at)
+					all[r.endpoint[p.Inc]] = append(all[r.endpoint[p.Inc]], at)
 					total = append(total, at)
 				}
 				keeps := func(what string, at []time.Duration, rate int) {
@@ -279,7 +278,7 @@ func TestNoMoreCallsAtOnceThanAllowed(t *testing.T) {
 	inGate(t, Limits{Concurrency: 5}, func(r *gateRig) {
 		r.hold = 3 * time.Second
 		for i := range 40 {
-			r.ask(endpoint(i%3), "s", uint64(i))
+			r.ask(Endpoint(i%3), "s", uint64(i))
 		}
 		r.passes(24 * time.Second)
 		if r.most != 5 || len(r.granted) != 40 {
@@ -290,30 +289,30 @@ func TestNoMoreCallsAtOnceThanAllowed(t *testing.T) {
 
 func TestACooldownHoldsForItsScopeDoublesAndIsForgotten(t *testing.T) {
 	inGate(t, Limits{Concurrency: 8}, func(r *gateRig) {
-		r.call(transfers, ledger.ScopeEndpoint)
-		if _, took := r.wait(reversals); took != 0 {
+		r.call(Transfers, ledger.ScopeEndpoint)
+		if _, took := r.wait(Reversals); took != 0 {
 			r.Errorf("another endpoint waited %s", took)
 		}
 		for _, want := range []time.Duration{cooldownBase, 2 * cooldownBase, 4 * cooldownBase} {
-			inc, took := r.wait(transfers)
+			inc, took := r.wait(Transfers)
 			if !about(took, want) {
 				r.Errorf("waited %s, want %s", took, want)
 			}
-			r.returns(inc, release{scope: ledger.ScopeEndpoint})
+			r.returns(inc, Release{Scope: ledger.ScopeEndpoint})
 		}
 		for range 10 { // it does not grow for ever
-			inc, took := r.wait(transfers)
+			inc, took := r.wait(Transfers)
 			if took > cooldownMost+20*time.Millisecond {
 				r.Errorf("waited %s", took)
 			}
-			r.returns(inc, release{scope: ledger.ScopeEndpoint})
+			r.returns(inc, Release{Scope: ledger.ScopeEndpoint})
 		}
-		inc, _ := r.wait(transfers)
-		r.returns(inc, release{})
+		inc, _ := r.wait(Transfers)
+		r.returns(inc, Release{})
 		r.passes(0)
-		r.call(transfers, ledger.ScopeAccount)
-		for _, e := range []endpoint{transfers, reversals, reads} {
-			if _, took := r.wait(e); e == transfers && !about(took, cooldownBase) || e != transfers && took != 0 {
+		r.call(Transfers, ledger.ScopeAccount)
+		for _, e := range []Endpoint{Transfers, Reversals, Reads} {
+			if _, took := r.wait(e); e == Transfers && !about(took, cooldownBase) || e != Transfers && took != 0 {
 				r.Errorf("%s waited %s", e, took)
 			}
 		}
@@ -321,12 +320,12 @@ func TestACooldownHoldsForItsScopeDoublesAndIsForgotten(t *testing.T) {
 }
 
 func TestAPauseIsNeverShorterThanStripeAsksFor(t *testing.T) {
-	for scope, e := range map[ledger.Scope]endpoint{ledger.ScopeEndpoint: transfers, ledger.ScopeAccount: reads, ledger.ScopeAuth: reads} {
+	for scope, e := range map[ledger.Scope]Endpoint{ledger.ScopeEndpoint: Transfers, ledger.ScopeAccount: Reads, ledger.ScopeAuth: Reads} {
 		inGate(t, Limits{Concurrency: 20}, func(r *gateRig) {
-			inc, also := r.ask(transfers, "s", 1), r.ask(transfers, "s", 2)
+			inc, also := r.ask(Transfers, "s", 1), r.ask(Transfers, "s", 2)
 			r.passes(0)
-			r.returns(inc, release{scope: scope})
-			r.returns(also, release{scope: scope, after: 8 * time.Minute}) // no new lesson, but a longer wait
+			r.returns(inc, Release{Scope: scope})
+			r.returns(also, Release{Scope: scope, After: 8 * time.Minute}) // no new lesson, but a longer wait
 			if _, took := r.wait(e); !about(took, 8*time.Minute) {
 				r.Errorf("scope %d: %s waited %s", scope, e, took)
 			}
@@ -337,13 +336,13 @@ func TestAPauseIsNeverShorterThanStripeAsksFor(t *testing.T) {
 func TestManyAnswersOfOneLimitAreOneLesson(t *testing.T) {
 	inGate(t, Limits{Concurrency: 20}, func(r *gateRig) {
 		for range 20 {
-			r.ask(transfers, "s", 1)
+			r.ask(Transfers, "s", 1)
 		}
 		r.passes(0)
 		for _, p := range slices.Clone(r.granted) {
-			r.returns(p.inc, release{scope: ledger.ScopeAccount})
+			r.returns(p.Inc, Release{Scope: ledger.ScopeAccount})
 		}
-		if _, took := r.wait(reads); !about(took, cooldownBase) {
+		if _, took := r.wait(Reads); !about(took, cooldownBase) {
 			r.Errorf("waited %s", took)
 		}
 	})
@@ -351,9 +350,9 @@ func TestManyAnswersOfOneLimitAreOneLesson(t *testing.T) {
 
 func TestARefusedKeyStopsAllCallsButAProbeNowAndThen(t *testing.T) {
 	inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
-		r.call(transfers, ledger.ScopeAuth)
+		r.call(Transfers, ledger.ScopeAuth)
 		for i := range 100 {
-			r.ask(endpoint(i%3), "s", uint64(i))
+			r.ask(Endpoint(i%3), "s", uint64(i))
 		}
 		before := len(r.granted)
 		for _, pause := range []time.Duration{authBase, 2 * authBase, 4 * authBase} {
@@ -370,12 +369,12 @@ func TestARefusedKeyStopsAllCallsButAProbeNowAndThen(t *testing.T) {
 				r.Fatalf("%d probes after %s", len(r.granted)-before, pause)
 			}
 			before++
-			last := r.granted[len(r.granted)-1].inc
-			r.returns(last, release{scope: ledger.ScopeAuth})
+			last := r.granted[len(r.granted)-1].Inc
+			r.returns(last, Release{Scope: ledger.ScopeAuth})
 			r.passes(0)
 		}
 		r.passes(8*authBase + 20*time.Millisecond)
-		r.returns(r.granted[len(r.granted)-1].inc, release{}) // the key was mended
+		r.returns(r.granted[len(r.granted)-1].Inc, Release{}) // the key was mended
 		r.passes(0)
 		if n := len(r.out); n != 32 {
 			r.Errorf("%d calls once it answers again", n)
@@ -386,14 +385,14 @@ func TestARefusedKeyStopsAllCallsButAProbeNowAndThen(t *testing.T) {
 func TestTheBreakerOpensWhenStripeIsDownAndClosesWhenItIsBack(t *testing.T) {
 	inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
 		for range breakerAfter - 1 {
-			r.call(transfers, ledger.ScopeDown)
+			r.call(Transfers, ledger.ScopeDown)
 		}
-		r.call(transfers, ledger.ScopeNone) // it was not that bad
+		r.call(Transfers, ledger.ScopeNone) // it was not that bad
 		for range breakerAfter {
-			r.call(transfers, ledger.ScopeDown)
+			r.call(Transfers, ledger.ScopeDown)
 		}
 		for i := range 100 {
-			r.ask(transfers, "s", uint64(i))
+			r.ask(Transfers, "s", uint64(i))
 		}
 		before := len(r.granted)
 		for _, pause := range []time.Duration{breakerBase, 2 * breakerBase, 4 * breakerBase} {
@@ -402,17 +401,17 @@ func TestTheBreakerOpensWhenStripeIsDownAndClosesWhenItIsBack(t *testing.T) {
 				r.Fatalf("%d probes after %s", n, pause)
 			}
 			before++
-			r.returns(r.granted[len(r.granted)-1].inc, release{scope: ledger.ScopeDown})
+			r.returns(r.granted[len(r.granted)-1].Inc, Release{Scope: ledger.ScopeDown})
 			r.passes(0)
 		}
 		r.passes(8*breakerBase + 10*time.Millisecond)
 		// A permit that comes back unused, or whose call Stripe had no say in, proves nothing.
-		r.returns(r.granted[len(r.granted)-1].inc, release{unused: true})
+		r.returns(r.granted[len(r.granted)-1].Inc, Release{Unused: true})
 		r.passes(0)
 		if n := len(r.out); n != 1 {
 			r.Errorf("%d calls after a probe that was none", n)
 		}
-		r.returns(r.granted[len(r.granted)-1].inc, release{})
+		r.returns(r.granted[len(r.granted)-1].Inc, Release{})
 		r.passes(0)
 		if n := len(r.out); n != 32 {
 			r.Errorf("%d calls once it is back", n)
@@ -423,7 +422,7 @@ func TestTheBreakerOpensWhenStripeIsDownAndClosesWhenItIsBack(t *testing.T) {
 func TestLostPermitsAreReclaimed(t *testing.T) {
 	inGate(t, Limits{Concurrency: 3}, func(r *gateRig) {
 		for range 5 {
-			r.ask(transfers, "s", 1)
+			r.ask(Transfers, "s", 1)
 		}
 		r.outage.Store(true) // permits wait for the ledger
 		r.passes(time.Hour)
@@ -431,11 +430,11 @@ func TestLostPermitsAreReclaimed(t *testing.T) {
 			r.Fatalf("%d permits during the outage", n)
 		}
 		r.outage.Store(false)
-		r.passes(permitLost - gateSweepEach)
+		r.passes(permitLost - sweepEach)
 		if n := len(r.granted); n != 3 {
 			r.Fatalf("%d permits too early", n)
 		}
-		r.passes(3 * gateSweepEach)
+		r.passes(3 * sweepEach)
 		if n := len(r.granted); n != 5 {
 			r.Errorf("%d permits after three were lost", n)
 		}
@@ -445,37 +444,37 @@ func TestLostPermitsAreReclaimed(t *testing.T) {
 func TestACloseDeniesWhoWaitsAndTellsWhenTheLastCallHasEnded(t *testing.T) {
 	inGate(t, Limits{Concurrency: 2}, func(r *gateRig) {
 		for range 4 {
-			r.ask(transfers, "s", 1)
+			r.ask(Transfers, "s", 1)
 		}
 		r.passes(0)
 		drained := make(chan struct{})
-		r.system.Root.Send(r.pid, gateClose{drained})
-		late := r.ask(reads, "s", 1)
+		r.system.Root.Send(r.pid, Close{Drained: drained})
+		late := r.ask(Reads, "s", 1)
 		r.passes(0)
 		if !slices.Equal(r.denied, []uint64{3, 4, late}) || len(r.granted) != 2 {
 			r.Errorf("denied %v, granted %d", r.denied, len(r.granted))
 		}
-		r.returns(1, release{scope: ledger.ScopeDown})
+		r.returns(1, Release{Scope: ledger.ScopeDown})
 		r.passes(0)
 		select {
 		case <-drained:
 			r.Fatal("drained with a call under way")
 		default:
 		}
-		r.returns(2, release{})
+		r.returns(2, Release{})
 		<-drained
 	})
 }
 
 func TestNothingPassesBeforeTheGateIsOpened(t *testing.T) {
 	inGate(t, Limits{Concurrency: 2}, func(r *gateRig) {
-		r.gate.barred = true
-		r.ask(reads, "s", 1)
+		r.gate.Barred = true
+		r.ask(Reads, "s", 1)
 		r.passes(24 * time.Hour)
 		if len(r.granted) != 0 {
 			r.Fatal("a permit")
 		}
-		r.system.Root.Send(r.pid, gateOpen{})
+		r.system.Root.Send(r.pid, Open{})
 		r.passes(0)
 		if len(r.granted) != 1 {
 			r.Error("no permit")

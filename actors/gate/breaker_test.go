@@ -1,4 +1,4 @@
-package actors
+package gate
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 )
 
 // down has an endpoint fail until its breaker opens.
-func (r *gateRig) down(e endpoint) {
+func (r *gateRig) down(e Endpoint) {
 	r.Helper()
 	for range breakerAfter {
 		r.call(e, ledger.ScopeDown)
@@ -16,7 +16,7 @@ func (r *gateRig) down(e endpoint) {
 }
 
 func TestWhatIsDownIsAnEndpointAndTheOthersGoOn(t *testing.T) {
-	for _, broken := range []endpoint{reads, lists, reversals, transfers, walks} {
+	for _, broken := range []Endpoint{Reads, Lists, Reversals, Transfers, Walks} {
 		t.Run(broken.String(), func(t *testing.T) {
 			inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
 				r.down(broken)
@@ -31,12 +31,12 @@ func TestWhatIsDownIsAnEndpointAndTheOthersGoOn(t *testing.T) {
 						if took != 0 {
 							t.Errorf("%s wait %s while %s are down", e, took, broken)
 						}
-						r.returns(inc, release{})
+						r.returns(inc, Release{})
 					}
 					if _, out := r.out[probe]; !out {
 						t.Fatal("no probe")
 					}
-					r.returns(probe, release{scope: ledger.ScopeDown})
+					r.returns(probe, Release{Scope: ledger.ScopeDown})
 					r.passes(0)
 				}
 			})
@@ -46,15 +46,15 @@ func TestWhatIsDownIsAnEndpointAndTheOthersGoOn(t *testing.T) {
 
 func TestOnceOneEndpointIsBackTheOthersFindOutAtOnce(t *testing.T) {
 	inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
-		r.down(lists)
-		r.down(transfers)
+		r.down(Lists)
+		r.down(Transfers)
 		for range 5 { // lists are in for a long pause
-			inc, _ := r.wait(lists)
-			r.returns(inc, release{scope: ledger.ScopeDown})
+			inc, _ := r.wait(Lists)
+			r.returns(inc, Release{Scope: ledger.ScopeDown})
 		}
-		inc, _ := r.wait(transfers)
-		waits := r.ask(lists, "s", 1)
-		r.returns(inc, release{})
+		inc, _ := r.wait(Transfers)
+		waits := r.ask(Lists, "s", 1)
+		r.returns(inc, Release{})
 		r.passes(time.Millisecond)
 		if _, out := r.out[waits]; !out {
 			t.Error("lists were not asked although transfers are back")
@@ -64,23 +64,23 @@ func TestOnceOneEndpointIsBackTheOthersFindOutAtOnce(t *testing.T) {
 
 func TestWhileTheKeyIsRefusedEndpointsTakeTurnsInProbing(t *testing.T) {
 	inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
-		r.call(transfers, ledger.ScopeAuth)
+		r.call(Transfers, ledger.ScopeAuth)
 		for range 3 {
-			r.ask(lists, "s", 1)
-			r.ask(transfers, "s", 1)
+			r.ask(Lists, "s", 1)
+			r.ask(Transfers, "s", 1)
 		}
-		probes := map[endpoint]int{}
+		probes := map[Endpoint]int{}
 		for range 4 {
 			r.passes(authMost + breakerMost)
-			e := r.endpoint[r.granted[len(r.granted)-1].inc]
+			e := r.endpoint[r.granted[len(r.granted)-1].Inc]
 			probes[e]++
-			if e == transfers {
+			if e == Transfers {
 				break
 			}
-			r.returns(r.granted[len(r.granted)-1].inc, release{scope: ledger.ScopeDown}) // says nothing of the key
+			r.returns(r.granted[len(r.granted)-1].Inc, Release{Scope: ledger.ScopeDown}) // says nothing of the key
 			r.passes(0)
 		}
-		if probes[transfers] == 0 {
+		if probes[Transfers] == 0 {
 			t.Errorf("the key is probed by %v alone, which fail for another reason", probes)
 		}
 	})
@@ -88,15 +88,15 @@ func TestWhileTheKeyIsRefusedEndpointsTakeTurnsInProbing(t *testing.T) {
 
 func TestAProbeThatWasLostIsMissedSoon(t *testing.T) {
 	for name, begin := range map[string]func(*gateRig){
-		"of a refused key":      func(r *gateRig) { r.call(transfers, ledger.ScopeAuth) },
-		"of an endpoint":        func(r *gateRig) { r.down(transfers) },
-		"of a refused platform": func(r *gateRig) { r.call(transfers, ledger.ScopePlatform) },
+		"of a refused key":      func(r *gateRig) { r.call(Transfers, ledger.ScopeAuth) },
+		"of an endpoint":        func(r *gateRig) { r.down(Transfers) },
+		"of a refused platform": func(r *gateRig) { r.call(Transfers, ledger.ScopePlatform) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inGate(t, Limits{Concurrency: 32}, func(r *gateRig) {
 				begin(r)
-				r.wait(transfers) // and its actor ends with it
-				if _, took := r.wait(transfers); took > 2*time.Minute {
+				r.wait(Transfers) // and its actor ends with it
+				if _, took := r.wait(Transfers); took > 2*time.Minute {
 					t.Errorf("the gate stalled for %s", took)
 				}
 			})
@@ -106,13 +106,13 @@ func TestAProbeThatWasLostIsMissedSoon(t *testing.T) {
 
 func TestTheGateTellsHowManyComeBefore(t *testing.T) {
 	inGate(t, Limits{EndpointRate: 20, Concurrency: 1}, func(r *gateRig) {
-		r.ask(transfers, "z", 1) // is out
+		r.ask(Transfers, "z", 1) // is out
 		r.passes(0)
 		for i := range 300 {
-			r.ask(transfers, "big", uint64(i))
+			r.ask(Transfers, "big", uint64(i))
 		}
 		for i := range 3 {
-			r.ask(transfers, "small", uint64(1000+i))
+			r.ask(Transfers, "small", uint64(1000+i))
 		}
 		r.passes(0)
 		for _, tc := range []struct {
@@ -121,7 +121,7 @@ func TestTheGateTellsHowManyComeBefore(t *testing.T) {
 			want   int
 		}{{"big", 0, 0}, {"small", 1000, 1}, {"big", 1, 2}, {"small", 1002, 5}, {"big", 299, 302}} {
 			reply := make(chan ledger.Live, 1)
-			r.system.Root.Send(r.pid, place{transfers, tc.seller, ageOf(tc.age), ledger.Live{}, reply})
+			r.system.Root.Send(r.pid, Place{Endpoint: Transfers, Seller: tc.seller, Age: ageOf(tc.age), Reply: reply})
 			r.passes(0)
 			if l := <-reply; !l.Queued || l.Before != tc.want || l.Rate != 20 {
 				t.Errorf("%s %d: %+v, want %d before it", tc.seller, tc.age, l, tc.want)

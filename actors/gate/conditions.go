@@ -1,7 +1,6 @@
-package actors
+package gate
 
 import (
-	"bytes"
 	"cmp"
 	"container/heap"
 	"slices"
@@ -11,7 +10,17 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// conditions decides who asks Stripe again. Refused operations wait for a condition of the world: the platform's
+// ConditionsConfig is all that conditions know of the tree around them.
+type ConditionsConfig struct {
+	Metrics *Metrics
+	// Tell sends a message from a timer.
+	Tell  func(to *actor.PID, message any)
+	Alarm func(kind string, args ...any)
+	// Retry tells whose backoff is the net under a condition for which no event comes.
+	Retry func(ledger.Reaction) ledger.Retry
+}
+
+// conditions gives turns to ask Stripe again. Refused operations wait for a condition of the world: the platform's
 // funds in a currency, one seller's capability, one seller's funds. Thousands may wait for the same, and all would
 // hear the same answer; so one of them probes, and the others sleep. Its success lets the next one go; its refusal
 // keeps the rest asleep until an event speaks of the condition, or the slow timer is over.
@@ -20,19 +29,19 @@ import (
 //	                                             ▲         └─ passed ──▶ the next
 //	                                             └───────────────────────────┘
 //
-// Nothing of it is durable. Each actor says that it waits when it has read so in the ledger, and since when; a probe
+// Nothing of it is durable. An actor reads in the ledger that it waits, and since when, and says so here; a probe
 // whose actor died, stopped or has other things to do is noticed, and another takes its turn. Two daemons over one
 // ledger probe once each. Events are hints: they choose who probes, and the money in them is never believed.
 type conditions struct {
-	sys      *System
+	ConditionsConfig
+
 	of       map[ledger.Condition]*waiting
-	sleeping map[string]*sleeper                // by the actor's name: it waits for one condition at a time
-	probing  map[uint64]ledger.Condition        // by the probe's number
-	heard    map[ledger.Condition]news          // when an event last spoke of it
-	no       uint64                             // of the newest probe or event
-	count    map[ledger.Reaction]int            // of sleepers, for the metric
-	told     map[ledger.Condition]time.Time     // when somebody was last told
-	retry    func(ledger.Reaction) ledger.Retry // whose backoff is the net
+	sleeping map[string]*sleeper            // by the actor's name: it waits for one condition at a time
+	probing  map[uint64]ledger.Condition    // by the probe's number
+	heard    map[ledger.Condition]news      // when an event last spoke of it
+	no       uint64                         // of the newest probe or event
+	count    map[ledger.Reaction]int        // of sleepers, for the metric
+	told     map[ledger.Condition]time.Time // when somebody was last told
 }
 
 // waiting is all that wait for one condition.
@@ -66,7 +75,7 @@ type news struct {
 }
 
 const (
-	probeCheck   = time.Minute      // how often who probes is asked whether it still does
+	probeCheck   = time.Minute      // how often a prober is asked whether it still probes
 	gatherWait   = time.Second      // after a start, until those that wait have said so
 	lingers      = time.Minute      // a condition for which nobody waits is forgotten
 	probeSpread  = 5 * time.Minute  // a start spreads the sellers' overdue probes over it
@@ -78,75 +87,26 @@ const (
 	tellEach     = 24 * time.Hour // somebody is told again
 )
 
-// Messages of conditions.
-type (
-	// await: the actor waits for a condition, as the ledger says.
-	await struct {
-		condition ledger.Condition
-		urgent    bool      // a reversal: it goes before transfers
-		operation ledger.ID // UUIDv7: what is older goes first
-		who       *actor.PID
-		since     time.Time // the refusal, by the local clock
-	}
-	// heardOf: an event spoke of the conditions of an account, in these currencies if it said which.
-	heardOf struct {
-		reaction   ledger.Reaction
-		account    string
-		currencies []ledger.Currency
-		said       bool
-	}
-	// probed is how a probe ended.
-	probed struct {
-		no    uint64
-		ended probeEnd
-	}
-	came          struct{ condition ledger.Condition } // evidence, not a probe's, that it came true
-	conditionTick struct {
-		condition ledger.Condition
-		no        uint64
-	}
-
-	// To an actor: it is its turn to probe; does it still?
-	beginProbe   struct{ no uint64 }
-	stillProbing struct{ no uint64 }
-)
-
-// probeEnd is how a probe ended.
-type probeEnd uint8
-
-const (
-	probeYielded probeEnd = iota // it does not wait any more, or for something else: the next one's turn
-	probeInVain                  // no answer about the condition came
-	probeRefused                 // the condition has not come true
-	probePassed                  // it has
-)
-
-func newConditions(s *System) *conditions {
-	p := s.conf.Policy
-	return &conditions{sys: s, of: make(map[ledger.Condition]*waiting), sleeping: make(map[string]*sleeper), probing: make(map[uint64]ledger.Condition),
-		heard: make(map[ledger.Condition]news), count: make(map[ledger.Reaction]int), told: make(map[ledger.Condition]time.Time),
-		retry: func(r ledger.Reaction) ledger.Retry {
-			if r == ledger.AwaitSellerFunds {
-				return p.Reversals
-			}
-			return p.Transfers
-		}}
+// NewConditions makes the actor that gives turns.
+func NewConditions(c ConditionsConfig) actor.Actor {
+	return &conditions{ConditionsConfig: c, of: make(map[ledger.Condition]*waiting), sleeping: make(map[string]*sleeper), probing: make(map[uint64]ledger.Condition),
+		heard: make(map[ledger.Condition]news), count: make(map[ledger.Reaction]int), told: make(map[ledger.Condition]time.Time)}
 }
 
 func (s *conditions) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
-	case await:
+	case Await:
 		s.await(c, m)
-	case heardOf:
+	case HeardOf:
 		s.hear(c, m)
-	case sleep:
+	case Sleep:
 		s.tellSleep(m)
-	case probed:
+	case Probed:
 		s.ended(c, m)
-	case came:
-		if w := s.of[m.condition]; w != nil {
+	case Came:
+		if w := s.of[m.Condition]; w != nil {
 			w.open = true
-			s.next(c, m.condition, w)
+			s.next(c, m.Condition, w)
 		}
 	case conditionTick:
 		if w := s.of[m.condition]; w != nil && w.ticks == m.no {
@@ -162,27 +122,27 @@ func (s *conditions) Receive(c actor.Context) {
 }
 
 // await puts an actor to sleep. It may say so again, when it has read the ledger again.
-func (s *conditions) await(c actor.Context, m await) {
-	name := m.who.Id
+func (s *conditions) await(c actor.Context, m Await) {
+	name := m.Who.Id
 	if old := s.sleeping[name]; old != nil {
-		if old.condition == m.condition && old.operation == m.operation {
-			s.refusedAt(s.of[m.condition], m.since)
+		if old.Condition == m.Condition && old.Operation == m.Operation {
+			s.refusedAt(s.of[m.Condition], m.Since)
 			return
 		}
 		s.forget(old)
 	}
-	w := s.of[m.condition]
+	w := s.of[m.Condition]
 	if w == nil {
 		w = &waiting{born: time.Now()}
-		s.of[m.condition] = w
+		s.of[m.Condition] = w
 	}
-	s.refusedAt(w, m.since)
+	s.refusedAt(w, m.Since)
 	w.touched = time.Now()
 	x := &sleeper{m, false}
 	s.sleeping[name] = x
 	heap.Push(&w.asleep, x)
-	s.counted(m.condition, 1)
-	s.next(c, m.condition, w)
+	s.counted(m.Condition, 1)
+	s.next(c, m.Condition, w)
 }
 
 // refusedAt takes in a refusal that was no probe's. While probes are out they know better.
@@ -196,8 +156,7 @@ func (s *conditions) refusedAt(w *waiting, at time.Time) {
 }
 
 // hear takes in an event: of one condition, or of every currency of an account whose event does not say.
-func (s *conditions) hear(c actor.Context, m heardOf) {
-	s.sys.metrics.events.WithLabelValues("woke").Inc()
+func (s *conditions) hear(c actor.Context, m HeardOf) {
 	if len(s.heard) >= heardMost {
 		clear(s.heard) // a probe that is missed costs a longer wait, no more
 	}
@@ -209,20 +168,20 @@ func (s *conditions) hear(c actor.Context, m heardOf) {
 			s.next(c, x, w)
 		}
 	}
-	if m.reaction == ledger.AwaitSeller {
-		about(ledger.Condition{Reaction: m.reaction, Account: m.account})
+	if m.Reaction == ledger.AwaitSeller {
+		about(ledger.Condition{Reaction: m.Reaction, Account: m.Account})
 		return
 	}
-	for _, currency := range m.currencies {
-		about(ledger.Condition{Reaction: m.reaction, Account: m.account, Currency: currency})
+	for _, currency := range m.Currencies {
+		about(ledger.Condition{Reaction: m.Reaction, Account: m.Account, Currency: currency})
 	}
-	if m.said {
+	if m.Said {
 		return
 	}
-	about(ledger.Condition{Reaction: m.reaction, Account: m.account})
+	about(ledger.Condition{Reaction: m.Reaction, Account: m.Account})
 	var may []ledger.Condition
 	for x := range s.of {
-		if x.Reaction == m.reaction && x.Account == m.account && x.Currency != "" {
+		if x.Reaction == m.Reaction && x.Account == m.Account && x.Currency != "" {
 			may = append(may, x)
 		}
 	}
@@ -233,37 +192,37 @@ func (s *conditions) hear(c actor.Context, m heardOf) {
 }
 
 // ended takes in the end of a probe's turn.
-func (s *conditions) ended(c actor.Context, m probed) {
-	x, known := s.probing[m.no]
+func (s *conditions) ended(c actor.Context, m Probed) {
+	x, known := s.probing[m.No]
 	if !known {
 		return
 	}
 	w := s.of[x]
-	p := w.ends(m.no)
-	delete(s.probing, m.no)
+	p := w.ends(m.No)
+	delete(s.probing, m.No)
 	now := time.Now()
 	w.touched = now
-	switch m.ended {
-	case probePassed:
+	switch m.Ended {
+	case Passed:
 		w.open, w.passed, w.failed, w.again = true, w.passed+1, 0, false
-	case probeRefused:
+	case Refused:
 		w.open, w.passed, w.failed, w.again, w.refused = false, 0, w.failed+1, false, now
 		w.answered = max(w.answered, p.no)
 		s.warn(x, w)
-	case probeInVain:
+	case InVain:
 		w.again, w.failed = true, w.failed+1
 		w.later = now.Add(s.spacing(x, w))
 	}
 	s.next(c, x, w)
 }
 
-// warn raises the alarm for what the platform has to mend: nothing else will.
+// warn raises the alarm for a condition that only the platform can mend: nothing else will.
 func (s *conditions) warn(x ledger.Condition, w *waiting) {
 	if x.Reaction != ledger.AwaitFunds || time.Since(s.told[x]) < tellEach {
 		return
 	}
 	s.told[x] = time.Now()
-	s.sys.alarm("platform_funds", "currency", x.Currency, "waiting", w.asleep.Len()+1, "do", "top up the platform's balance at Stripe")
+	s.Alarm("platform_funds", "currency", x.Currency, "waiting", w.asleep.Len()+1, "do", "top up the platform's balance at Stripe")
 }
 
 // check takes a turn back whose actor has ended, and asks the others whether they still probe.
@@ -275,7 +234,7 @@ func (s *conditions) check(c actor.Context, w *waiting) {
 			w.ends(p.no)
 			delete(s.probing, p.no)
 		default:
-			c.Send(p.who, stillProbing{p.no})
+			c.Send(p.who, StillProbing{p.no})
 		}
 	}
 }
@@ -293,7 +252,7 @@ func alive(c actor.Context, who *actor.PID) bool {
 	return lives
 }
 
-// next gives turns while there is room, and arms the timer for what comes then.
+// next gives turns while there is room, and arms the timer for the next one.
 func (s *conditions) next(c actor.Context, x ledger.Condition, w *waiting) {
 	now := time.Now()
 	room := min(1+w.passed/widenEach, widestProbes)
@@ -303,26 +262,26 @@ func (s *conditions) next(c actor.Context, x ledger.Condition, w *waiting) {
 		if !ok {
 			break
 		}
-		if !alive(c, m.who) {
+		if !alive(c, m.Who) {
 			continue
 		}
 		s.no++
-		w.probes, s.probing[s.no] = append(w.probes, probe{s.no, m.who, now}), x
-		c.Send(m.who, beginProbe{s.no})
+		w.probes, s.probing[s.no] = append(w.probes, probe{s.no, m.Who, now}), x
+		c.Send(m.Who, BeginProbe{s.no})
 	}
 	w.disarm()
 	switch {
 	case len(w.probes) > 0:
 		due = now.Add(probeCheck)
-	case w.asleep.Len() == 0: // who was just refused is about to come back, and what was learned still holds
+	case w.asleep.Len() == 0: // the refused actor is about to come back, and the lesson still holds
 		if due = w.touched.Add(lingers); !due.After(now) {
 			delete(s.of, x)
 			return
 		}
 	}
 	w.ticks++
-	self, sys, tick := c.Self(), s.sys, conditionTick{x, w.ticks}
-	w.timer = time.AfterFunc(due.Sub(now), func() { sys.tell(self, tick) })
+	self, tell, tick := c.Self(), s.Tell, conditionTick{x, w.ticks}
+	w.timer = time.AfterFunc(due.Sub(now), func() { tell(self, tick) })
 }
 
 // due is when the next probe may begin.
@@ -339,7 +298,7 @@ func (s *conditions) due(x ledger.Condition, w *waiting) time.Time {
 	case w.again:
 		return w.later
 	}
-	net := s.retry(x.Reaction).Backoff.Max
+	net := s.Retry(x.Reaction).Backoff.Max
 	at := w.refused.Add(net)
 	if at.Before(w.born) { // overdue at a start
 		at = w.born.Add(min(gatherWait, net))
@@ -363,7 +322,7 @@ func (s *conditions) spacing(x ledger.Condition, w *waiting) time.Duration {
 	if w.failed == 0 {
 		return 0
 	}
-	return min(probeSpacing<<min(w.failed-1, 16), s.retry(x.Reaction).Backoff.Base)
+	return min(probeSpacing<<min(w.failed-1, 16), s.Retry(x.Reaction).Backoff.Base)
 }
 
 func (w *waiting) disarm() {
@@ -371,55 +330,4 @@ func (w *waiting) disarm() {
 		w.timer.Stop()
 		w.timer = nil
 	}
-}
-
-// wake takes the most urgent sleeper.
-func (s *conditions) wake(w *waiting) (m await, ok bool) {
-	for w.asleep.Len() > 0 {
-		x := heap.Pop(&w.asleep).(*sleeper)
-		if !x.gone {
-			delete(s.sleeping, x.who.Id)
-			s.counted(x.condition, -1)
-			return x.await, true
-		}
-	}
-	return await{}, false
-}
-
-// forget takes a sleeper out, that waits for something else now.
-func (s *conditions) forget(x *sleeper) {
-	x.gone = true
-	delete(s.sleeping, x.who.Id)
-	s.counted(x.condition, -1)
-}
-
-func (s *conditions) counted(x ledger.Condition, n int) {
-	s.count[x.Reaction] += n
-	s.sys.metrics.asleep.WithLabelValues(x.Reaction.String()).Set(float64(s.count[x.Reaction]))
-}
-
-// sleeper is an actor that waits.
-type sleeper struct {
-	await
-	gone bool // it waits for something else, and is still in the heap
-}
-
-// sleepers is a heap: reversals first, then the oldest.
-type sleepers []*sleeper
-
-func (h sleepers) Len() int { return len(h) }
-func (h sleepers) Less(i, j int) bool {
-	if h[i].urgent != h[j].urgent {
-		return h[i].urgent
-	}
-	return bytes.Compare(h[i].operation[:], h[j].operation[:]) < 0
-}
-func (h sleepers) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *sleepers) Push(x any)   { *h = append(*h, x.(*sleeper)) }
-func (h *sleepers) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return x
 }
