@@ -19,13 +19,16 @@ type guard struct {
 	holdNew  bool
 	clock    func() time.Time
 
-	mu    sync.Mutex
+	mu    sync.Mutex          // never held while the ledger is asked
 	today map[string]*ordered // by principal
 	known map[payee]bool      // pairs that something was paid to: they stay so
 }
 
 // ordered is what one principal ordered on one day.
 type ordered struct {
+	// turn has who reads or changes what follows. It is held while the ledger is asked, so that no order is counted
+	// twice or not at all; other principals have theirs, and wait for nothing.
+	turn    chan struct{}
 	day     time.Time
 	read    time.Time                 // when the ledger was asked
 	stored  map[ledger.Currency]int64 // the ledger's sum, and what was stored since
@@ -56,63 +59,74 @@ func (g *guard) admit(ctx context.Context, orders []ledger.Order, by ledger.By) 
 		}
 		return refused, func([]bool) {}, nil
 	}
-	counted := make([]*ordered, len(orders)) // where each is counted: a day may end meanwhile
-	done = func(created []bool) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.settle(orders, counted, created)
+	sum := g.of(by.Principal)
+	select {
+	case sum.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer func() { <-sum.turn }()
+	counted := make([]bool, len(orders))
 	for i, o := range orders {
 		c := o.Money.Currency
 		for _, age := range []time.Duration{sumAge, sumFresh} {
-			sum, err := g.sum(ctx, by.Principal, age)
-			if err != nil {
-				g.settle(orders, counted, nil)
+			if err := g.renew(ctx, by.Principal, sum, age); err != nil {
+				sum.settle(orders, counted, nil)
 				return nil, nil, err
 			}
 			if refused[i] = g.ceilings.Check(o.Money, sum.stored[c]+sum.pending[c]); refused[i] == nil {
 				sum.pending[c] += o.Money.Amount
-				counted[i] = sum
+				counted[i] = true
 				break
 			}
 		}
 	}
-	return refused, done, nil
+	return refused, func(created []bool) {
+		sum.turn <- struct{}{}
+		defer func() { <-sum.turn }()
+		sum.settle(orders, counted, created)
+	}, nil
 }
 
-// settle takes orders off what is under way, and counts those that were created. The lock is held.
-func (g *guard) settle(orders []ledger.Order, counted []*ordered, created []bool) {
+// settle takes orders off what is under way, and counts those that were created. It is the caller's turn.
+func (s *ordered) settle(orders []ledger.Order, counted, created []bool) {
 	for i, o := range orders {
-		if counted[i] == nil {
+		if !counted[i] {
 			continue
 		}
-		counted[i].pending[o.Money.Currency] -= o.Money.Amount
+		s.pending[o.Money.Currency] -= o.Money.Amount
 		if created != nil && created[i] {
-			counted[i].stored[o.Money.Currency] += o.Money.Amount
+			s.stored[o.Money.Currency] += o.Money.Amount
 		}
 	}
 }
 
-// sum returns what a principal ordered today, by a sum that is not older than age.
-func (g *guard) sum(ctx context.Context, principal string, age time.Duration) (*ordered, error) {
-	now := g.clock()
-	day := now.UTC().Truncate(24 * time.Hour)
+// of returns what a principal ordered today, as far as it is known.
+func (g *guard) of(principal string) *ordered {
+	day := g.clock().UTC().Truncate(24 * time.Hour)
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	s := g.today[principal]
 	if s == nil || !s.day.Equal(day) {
 		maps.DeleteFunc(g.today, func(_ string, x *ordered) bool { return !x.day.Equal(day) })
-		s = &ordered{day: day, pending: map[ledger.Currency]int64{}}
+		s = &ordered{turn: make(chan struct{}, 1), day: day, pending: map[ledger.Currency]int64{}}
 		g.today[principal] = s
 	}
-	if s.stored == nil || now.Sub(s.read) >= age {
-		stored, err := g.store.Ordered(ctx, principal, day)
-		if err != nil {
-			return nil, err
-		}
-		s.stored, s.read = stored, now
+	return s
+}
+
+// renew asks the ledger, when the sum is as old as age. It is the caller's turn.
+func (g *guard) renew(ctx context.Context, principal string, s *ordered, age time.Duration) error {
+	now := g.clock()
+	if s.stored != nil && now.Sub(s.read) < age {
+		return nil
 	}
-	return s, nil
+	stored, err := g.store.Ordered(ctx, principal, s.day)
+	if err != nil {
+		return err
+	}
+	s.stored, s.read = stored, now
+	return nil
 }
 
 // reasons says why an order is held from the start; none when it is not.

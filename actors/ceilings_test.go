@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -98,6 +99,37 @@ func TestManyOrdersAtOnceDoNotPassADaysCeiling(t *testing.T) {
 		if n != 10 {
 			t.Errorf("%d orders of a tenth each were taken", n)
 		}
+	})
+}
+
+// The sum of one principal takes as long as the database takes for it; the orders of others wait for their own.
+func TestASlowSumHoldsUpItsOwnPrincipalAlone(t *testing.T) {
+	inWorld(t, stripesim.Config{}, func(w *world) {
+		w.within(func(c *actors.Config) { c.Ceilings.Daily = map[ledger.Currency]int64{"eur": 1000} })
+		asked, answer := make(chan struct{}, 1), make(chan struct{})
+		slow := func(principal string) error {
+			if principal == "a" {
+				asked <- struct{}{}
+				<-answer
+			}
+			return nil
+		}
+		w.node.store.sums.Store(&slow)
+		var first []bool
+		var wg sync.WaitGroup
+		wg.Go(func() { first = w.asks("a", 1, 600) })
+		<-asked
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		if _, err := w.node.system.Create(ctx, []ledger.Order{order(7)}, ledger.By{Principal: "a"}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who waits for the same sum, and gives up: %v", err)
+		}
+		w.wants("another principal meanwhile", w.asks("b", 1, 1000), true)
+		close(answer)
+		wg.Wait()
+		w.wants("once the sum is there", first, true)
+		w.node.store.sums.Store(nil)
+		w.wants("it counts", w.asks("a", 2, 500, 400), false, true)
 	})
 }
 

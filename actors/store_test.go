@@ -22,6 +22,7 @@ type faultyStore struct {
 	loads         atomic.Pointer[func(ids []ledger.ID) error]
 	drifts        atomic.Pointer[func() error]
 	handles       atomic.Pointer[func(ids []string) error]
+	sums          atomic.Pointer[func(principal string) error]
 }
 
 // errOutage passes by waiting.
@@ -58,6 +59,15 @@ func (s *faultyStore) onLoad(f func(ids []ledger.ID) error) {
 		return
 	}
 	s.loads.Store(&f)
+}
+
+func (s *faultyStore) Ordered(ctx context.Context, principal string, since time.Time) (map[ledger.Currency]int64, error) {
+	if f := s.sums.Load(); f != nil {
+		if err := (*f)(principal); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Ordered(ctx, principal, since)
 }
 
 // mend ends all faults.
