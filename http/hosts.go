@@ -50,10 +50,14 @@ func (h hosts) ours(ctx *fasthttp.RequestCtx) *fault {
 	for _, host := range asked {
 		name, ok := hostname(host)
 		if !ok || !h.answers(name, ctx.LocalAddr()) {
-			return faultf(misdirected, "%s is not served here. ADMIN_HOSTS lists the names that are, beside loopback's.", quote(host))
+			return misdirectedTo(host)
 		}
 	}
 	return nil
+}
+
+func misdirectedTo(host string) *fault {
+	return faultf(misdirected, "%s is not served here. ADMIN_HOSTS lists the names that are, beside loopback's.", quote(host))
 }
 
 func (h hosts) answers(name string, local net.Addr) bool {

@@ -18,14 +18,20 @@ type Waiting struct {
 	lent    []lent
 	servers []*nethttp.Server
 	ended   sync.WaitGroup
+	hosts   hosts
 }
 
 // endTime is how long an answer under way has to end, once the daemon itself is there to answer.
 const endTime = 100 * time.Millisecond
 
-// Wait begins to answer on listeners that [Waiting.End] gives back.
-func Wait(public, admin *net.TCPListener) *Waiting {
-	w := &Waiting{}
+// Wait begins to answer on listeners that [Waiting.End] gives back. Names are those that the admin listener
+// answers to beside loopback's.
+func Wait(public, admin *net.TCPListener, names []string) (*Waiting, error) {
+	own, err := newHosts(names)
+	if err != nil {
+		return nil, err
+	}
+	w := &Waiting{hosts: own}
 	probes := nethttp.NewServeMux()
 	probes.HandleFunc("/", w.refuse)
 	probes.HandleFunc("GET /livez", func(to nethttp.ResponseWriter, _ *nethttp.Request) {
@@ -34,7 +40,7 @@ func Wait(public, admin *net.TCPListener) *Waiting {
 	})
 	probes.HandleFunc("GET /readyz", w.readyz)
 	limits := DefaultLimits()
-	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse), admin: probes} {
+	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse), admin: w.forUs(probes)} {
 		own := lent{l}
 		server := &nethttp.Server{Handler: handler, ReadTimeout: limits.Read, WriteTimeout: limits.Write, IdleTimeout: limits.Idle,
 			MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
@@ -44,7 +50,20 @@ func Wait(public, admin *net.TCPListener) *Waiting {
 		inside := newListener(own, limits.AdminConns, limits.AdminConnsPerIP, func(int) {})
 		w.ended.Go(func() { server.Serve(inside) })
 	}
-	return w
+	return w, nil
+}
+
+// forUs refuses what was meant for another host, as [hosts.ours] does; the library has refused two of them.
+// It hides the header behind an absolute URI, which nobody who is not a proxy sends: that is not ours either.
+func (w *Waiting) forUs(next nethttp.Handler) nethttp.Handler {
+	return nethttp.HandlerFunc(func(to nethttp.ResponseWriter, r *nethttp.Request) {
+		local, _ := r.Context().Value(nethttp.LocalAddrContextKey).(net.Addr)
+		if name, ok := hostname(r.Host); !ok || r.URL.IsAbs() || !w.hosts.answers(name, local) {
+			answerProblem(to, r, misdirectedTo(r.Host))
+			return
+		}
+		next.ServeHTTP(to, r)
+	})
 }
 
 // End stops answering, and leaves the listeners open.
@@ -72,9 +91,12 @@ func (w *Waiting) readyz(to nethttp.ResponseWriter, _ *nethttp.Request) {
 }
 
 func (w *Waiting) refuse(to nethttp.ResponseWriter, r *nethttp.Request) {
-	f := faultf(unavailable, "The daemon has started and waits for its database. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
-	to.Header().Set("Content-Type", problemType)
 	to.Header().Set("Retry-After", strconv.Itoa(int(retryAfterAMoment.Seconds())))
+	answerProblem(to, r, faultf(unavailable, "The daemon has started and waits for its database. Ask again: with the same reference or Idempotency-Key nothing happens twice."))
+}
+
+func answerProblem(to nethttp.ResponseWriter, r *nethttp.Request, f *fault) {
+	to.Header().Set("Content-Type", problemType)
 	to.WriteHeader(f.kind.status)
 	to.Write(f.text(r.URL.Path, ""))
 }

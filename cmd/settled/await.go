@@ -41,7 +41,9 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 			return b, err
 		}
 		if waiting == nil {
-			waiting = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener))
+			if waiting, err = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener), conf.adminHosts); err != nil {
+				return beginning{}, err
+			}
 		}
 		if text := err.Error(); text != said { // the answers do not say why: anybody may ask
 			log.Error("the database is away; waiting for it", "err", err)
