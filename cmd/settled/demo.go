@@ -61,6 +61,9 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 	if c.Transfers < 1 || c.Kills < 0 {
 		return usageError{fmt.Errorf("--transfers must be at least 1, and --kills at least 0")}
 	}
+	if db.HasPassword(c.Database) {
+		return usageError{fmt.Errorf("--database: a flag may hold no password, for every process of this machine can read it: use PGPASSWORD or a passfile")}
+	}
 	seed := seedOr(c.Seed)
 	d := &demo{w: w, conf: c, seed: seed, plan: planTraffic(seed, c.Transfers)}
 	fmt.Fprintf(w.stdout, "settled demo: %d transfers, faults %s, %d kills, seed %d\n", c.Transfers, c.Faults, c.Kills, seed)
@@ -114,6 +117,11 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token, fmt.Sprintf("SIMULATED_SPEED=%d", demoSpeed),
 		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "TRANSFER_RETRY_INTERVAL=5s", "REVERSAL_CHECK_INTERVAL=5s", "LOG_FORMAT=json",
 	}}
+	for _, x := range w.environ {
+		if strings.HasPrefix(x, "PGPASS") { // PGPASSWORD, PGPASSFILE
+			d.worker.env = append(d.worker.env, x)
+		}
+	}
 	defer d.worker.stop()
 	d.show = newProgress(w.stdout, len(d.plan))
 

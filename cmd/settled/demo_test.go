@@ -22,6 +22,19 @@ func TestEveryKillOfAFastDemoHappens(t *testing.T) {
 	}
 }
 
+// Every process of a machine can read the arguments of the others.
+func TestTheDemoTakesNoPasswordAsAnArgument(t *testing.T) {
+	for _, address := range []string{"postgres://u:geheim@127.0.0.1:1/x", "postgres://127.0.0.1:1/x?user=u&password=geheim"} {
+		code, stdout, stderr := call(t, nil, "demo", "--exit", "--database", address)
+		if code != exitUsage || !strings.Contains(stderr, "no password") || strings.Contains(stdout+stderr, "geheim") {
+			t.Errorf("%s: exit %d\n%s%s", address, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := call(t, nil, "demo", "--exit", "--database", "postgres://u@127.0.0.1:1/x"); code == exitUsage || strings.Contains(stderr, "no password") {
+		t.Errorf("without a password: exit %d, %s", code, stderr)
+	}
+}
+
 func TestALineOfProgressNeverWraps(t *testing.T) {
 	for _, width := range []int{1, 10, 80, 200} {
 		if got := len([]rune(cut(strings.Repeat("█", 120), width))); got >= width && got > 1 {
