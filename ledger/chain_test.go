@@ -13,6 +13,12 @@ import (
 // chained is a transfer with a history of several rows, and their postings.
 func chained(t *testing.T) (Transfer, []History, map[int64][]Posting) {
 	t.Helper()
+	return chainedTo(t, 100)
+}
+
+// chainedTo is chained as of a version.
+func chainedTo(t *testing.T, version int64) (Transfer, []History, map[int64][]Posting) {
+	t.Helper()
 	var x Transfer
 	var rows []History
 	postings := map[int64][]Posting{}
@@ -20,6 +26,9 @@ func chained(t *testing.T) (Transfer, []History, map[int64][]Posting) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if x.Version == version {
+			return
 		}
 		c.Stamp(dawn)
 		c.Stamp(dawn.Add(1000)) // a commit that is tried again is stamped again
@@ -34,6 +43,9 @@ func chained(t *testing.T) (Transfer, []History, map[int64][]Posting) {
 	add(c, err)
 	add(x.Retry(By{Message: id(9), Principal: "ops", Reason: "because"}))
 	add(x.Begin(p, dawn))
+	if x.Version == version {
+		return x, rows, postings
+	}
 	c, _, err = x.Conclude(x.ID, x.Operation.Epoch, x.Operation.Generation, paid)
 	add(c, err)
 	return x, rows, postings
@@ -77,6 +89,51 @@ func TestAHistoryWithoutAChainIsGivenOne(t *testing.T) {
 		x.Seller += "x"
 		if x.CheckChain(rows, postings) == nil {
 			t.Error("a change of a column does not show")
+		}
+	}
+}
+
+// Rows of a time that had a chain, and no hash of what a row left, are not taken as they are either: they are
+// given it once, unless one of them is not as it was written.
+func TestAChainWithoutTheHashOfItsContentIsGivenIt(t *testing.T) {
+	_, whole, postings := chained(t)
+	for i := range whole {
+		whole[i].Chain, whole[i].Content = "", nil
+	}
+	all, _, _ := chained(t)
+	all.Chain = ""
+	if err := all.Rechain(whole, postings); err != nil {
+		t.Fatal(err)
+	}
+	// A new chain has the hash in its last row only: the rows before are as they were then.
+	before := func() (Transfer, []History) {
+		x, _, _ := chainedTo(t, int64(len(whole))-1)
+		rows := slices.Clone(whole[:len(whole)-1])
+		x.Chain = rows[len(rows)-1].Chain
+		return x, rows
+	}
+	x, rows := before()
+	if err := x.CheckChain(rows, postings); err == nil || !strings.Contains(err.Error(), "has no hash of the rows that it left") {
+		t.Errorf("without the hash: %v", err)
+	}
+	if err := x.Rechain(rows, postings); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.CheckChain(rows, postings); err != nil {
+		t.Errorf("with the hash that it was given: %v", err)
+	}
+	if x.Seller += "x"; x.CheckChain(rows, postings) == nil {
+		t.Error("a change of a column does not show")
+	}
+	for what, change := range map[string]func(x *Transfer, rows []History){
+		"a row was changed":          func(_ *Transfer, rows []History) { rows[1].By.Principal += "x" },
+		"a row's hash was taken out": func(_ *Transfer, rows []History) { rows[2].Chain = "" },
+		"its end is another":         func(x *Transfer, _ []History) { x.Chain = rows[0].Chain },
+	} {
+		x, rows := before()
+		change(&x, rows)
+		if err := x.Rechain(rows, postings); err == nil {
+			t.Errorf("%s, and it was given a new chain", what)
 		}
 	}
 }
