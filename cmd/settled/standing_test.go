@@ -52,7 +52,7 @@ func TestAfterAnOutageItIsReadyWithoutAnOrder(t *testing.T) {
 		_, body := get(context.Background(), s.api.base+"/readyz")
 		t.Fatalf("it is not ready: %v\n%s", err, body)
 	}
-	t.Logf("down for %s; ready again after %s", up.Sub(down).Round(100*time.Millisecond), time.Since(up).Round(10*time.Millisecond))
+	t.Logf("figures: down for %s; ready again after %s", up.Sub(down).Round(100*time.Millisecond), time.Since(up).Round(10*time.Millisecond))
 }
 
 // Somebody holds a row by hand: its transfer waits, and no other.
@@ -111,7 +111,7 @@ func TestOneLockedRowHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("it is not ready: %s", body)
 	}
 	slices.Sort(times)
-	t.Logf("locked for %s: %d orders, p50 %s, p99 %s, the slowest %s", time.Since(locked).Round(time.Second), len(times),
+	t.Logf("figures: locked for %s: %d orders, p50 %s, p99 %s, the slowest %s", time.Since(locked).Round(time.Second), len(times),
 		times[len(times)/2].Round(time.Millisecond/10), times[len(times)*99/100].Round(time.Millisecond/10), times[len(times)-1].Round(time.Millisecond))
 	err = again(ctx, 50*time.Millisecond, func() (bool, error) {
 		text, err := os.ReadFile(s.worker.log)
