@@ -9,9 +9,9 @@
 // side from outside. routes.go is the table of contents: every route, who may use it, and the
 // one function that all of them pass through.
 //
-// The package decides nothing about money. It checks what comes in (read.go: strictly, naming
+// The package decides nothing about money. It checks what comes in (json.go: strictly, naming
 // each wrong field and its remedy), asks the engine or the store, and says what came of it
-// (view.go, problem.go). It imports the ledger's words alone; the interfaces in deps.go are
+// (view.go, problem.go). It imports the ledger's words alone; the interfaces in ports.go are
 // satisfied elsewhere.
 //
 // fasthttp reuses its buffers as soon as a handler returns: whatever is kept is copied first.

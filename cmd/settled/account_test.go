@@ -95,7 +95,7 @@ func TestASandboxTakesItsOwnLedgerAgain(t *testing.T) {
 		said := &endsBy{word: "settled is up", end: func() {}}
 		ended := make(chan int, 1)
 		go func() {
-			ended <- run(ctx, []string{"serve", "--sandbox"}, world{io.Discard, said, []string{"DATABASE_URL=" + url, "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ADMIN_TOKEN=0123456789abcdef"}})
+			ended <- run(ctx, []string{"serve", "--sandbox"}, process{io.Discard, said, []string{"DATABASE_URL=" + url, "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ADMIN_TOKEN=0123456789abcdef"}})
 		}()
 		err := again(ctx, 10*time.Millisecond, func() (bool, error) {
 			b, err := d.Binding(ctx)

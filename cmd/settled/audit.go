@@ -22,8 +22,8 @@ type auditCommand struct {
 }
 
 // Run recomputes the books and compares them with what Stripe lists.
-func (c auditCommand) Run(ctx context.Context, w world) error {
-	v, problems := gather(c.flags, w.environ, ".env")
+func (c auditCommand) Run(ctx context.Context, proc process) error {
+	v, problems := gather(c.flags, proc.environ, ".env")
 	if v.value["STRIPE_WEBHOOK_SECRET"] == "" {
 		v.value["STRIPE_WEBHOOK_SECRET"] = "whsec_not_needed_to_read"
 	}
@@ -31,7 +31,7 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 	if problems = append(problems, more...); len(problems) > 0 {
 		return usageError{errors.Join(problems...)}
 	}
-	log := newLogger(conf, w.stderr)
+	log := newLogger(conf, proc.stderr)
 	defer flush(log)
 	d, err := db.Open(ctx, conf.databaseURL, db.Options{Existing: true, Log: log})
 	if err != nil {
@@ -76,7 +76,7 @@ func (c auditCommand) Run(ctx context.Context, w world) error {
 			return fmt.Errorf("keep the ends of the seals: %w", err)
 		}
 	}
-	return printReport(w.stdout, report, accepted)
+	return printReport(proc.stdout, report, accepted)
 }
 
 // once reads Stripe, then the ledger, and compares. What people have accepted is told apart, and left out

@@ -14,8 +14,8 @@ type backupCommand struct {
 }
 
 // Run backs an SQLite ledger up, while a daemon runs or not.
-func (c backupCommand) Run(ctx context.Context, w world) error {
-	d, err := openCurrent(ctx, c.flags, w)
+func (c backupCommand) Run(ctx context.Context, proc process) error {
+	d, err := openCurrent(ctx, c.flags, proc)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (c backupCommand) Run(ctx context.Context, w world) error {
 	} else if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w.stdout, "%s holds the ledger of this moment, in %d bytes.\n"+
+	_, err = fmt.Fprintf(proc.stdout, "%s holds the ledger of this moment, in %d bytes.\n"+
 		"To restore it: stop every daemon, remove the ledger's file with its -wal and its -shm, and put the backup there (keep a copy).\n"+
 		"The daemon then begins a new epoch by itself: what is open rests for QUIET_WINDOW and is looked up at Stripe.\n", c.Path, size)
 	return err

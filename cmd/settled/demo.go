@@ -44,7 +44,7 @@ const (
 // again and again, a platform that orders transfers and reversals, and an operator who looks
 // after what the machine may not decide.
 type demo struct {
-	w      world
+	proc   process
 	conf   demoCommand
 	seed   uint64
 	plan   []planned
@@ -57,7 +57,7 @@ type demo struct {
 }
 
 // Run plays the demo and audits it.
-func (c demoCommand) Run(ctx context.Context, w world) error {
+func (c demoCommand) Run(ctx context.Context, proc process) error {
 	if c.Transfers < 1 || c.Kills < 0 {
 		return usageError{fmt.Errorf("--transfers must be at least 1, and --kills at least 0")}
 	}
@@ -65,8 +65,8 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 		return usageError{fmt.Errorf("--database: a flag may hold no password, for every process of this machine can read it: use PGPASSWORD or a passfile")}
 	}
 	seed := seedOr(c.Seed)
-	d := &demo{w: w, conf: c, seed: seed, plan: planTraffic(seed, c.Transfers)}
-	fmt.Fprintf(w.stdout, "settled demo: %d transfers, faults %s, %d kills, seed %d\n", c.Transfers, c.Faults, c.Kills, seed)
+	d := &demo{proc: proc, conf: c, seed: seed, plan: planTraffic(seed, c.Transfers)}
+	fmt.Fprintf(proc.stdout, "settled demo: %d transfers, faults %s, %d kills, seed %d\n", c.Transfers, c.Faults, c.Kills, seed)
 
 	dir, err := os.MkdirTemp("", "settled-demo-")
 	if err != nil {
@@ -117,13 +117,13 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token, fmt.Sprintf("SIMULATED_SPEED=%d", demoSpeed),
 		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "TRANSFER_RETRY_INTERVAL=5s", "REVERSAL_CHECK_INTERVAL=5s", "LOG_FORMAT=json",
 	}}
-	for _, x := range w.environ {
+	for _, x := range proc.environ {
 		if strings.HasPrefix(x, "PGPASS") { // PGPASSWORD, PGPASSFILE
 			d.worker.env = append(d.worker.env, x)
 		}
 	}
 	defer d.worker.stop()
-	d.show = newProgress(w.stdout, len(d.plan))
+	d.show = newProgress(proc.stdout, len(d.plan))
 
 	began := time.Now()
 	patient, cancel := context.WithTimeout(ctx, demoPatience)
@@ -131,7 +131,7 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 	err = d.play(patient)
 	d.show.end()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		fmt.Fprintf(w.stdout, "not everything came to its end within %s\n", demoPatience)
+		fmt.Fprintf(proc.stdout, "not everything came to its end within %s\n", demoPatience)
 		err = nil // the audit says what
 	}
 	if err != nil {
@@ -141,13 +141,13 @@ func (c demoCommand) Run(ctx context.Context, w world) error {
 		}
 		return err
 	}
-	fmt.Fprintf(w.stdout, "done in %s: the worker was killed %d times; Stripe was made to fail in these ways: %s\n",
+	fmt.Fprintf(proc.stdout, "done in %s: the worker was killed %d times; Stripe was made to fail in these ways: %s\n",
 		time.Since(began).Round(100*time.Millisecond), d.worker.killed(), faultsOf(d.sim.Counts()))
-	staying := !c.Exit && isTerminal(w.stdout)
+	staying := !c.Exit && isTerminal(proc.stdout)
 	err = d.audit(ctx, staying, admin, token)
 	keep = err != nil && !errors.Is(err, context.Canceled)
 	if keep {
-		fmt.Fprintf(w.stderr, "settled: the database and the worker's log are kept in %s\n", dir)
+		fmt.Fprintf(proc.stderr, "settled: the database and the worker's log are kept in %s\n", dir)
 	}
 	return err
 }
@@ -229,10 +229,10 @@ func (d *demo) audit(ctx context.Context, staying bool, admin, token string) err
 	}
 	report.Differences = append(report.Differences, d.unfinished(ctx)...)
 	if staying {
-		fmt.Fprintf(d.w.stdout, "the daemon stays up: curl -H 'Authorization: Bearer %s' http://%s/v1/transfers (end with Ctrl-C)\n", token, admin)
+		fmt.Fprintf(d.proc.stdout, "the daemon stays up: curl -H 'Authorization: Bearer %s' http://%s/v1/transfers (end with Ctrl-C)\n", token, admin)
 		defer func() { <-ctx.Done() }()
 	}
-	return printReport(d.w.stdout, report, nil)
+	return printReport(d.proc.stdout, report, nil)
 }
 
 // unfinished lists what was lost on the way: ordered, and at no end.

@@ -11,12 +11,12 @@ import (
 
 // progress shows how far a demo is: a bar on a terminal, and counts by state.
 type progress struct {
-	line  *liveLine
+	line  *progressLine
 	total int
 }
 
 func newProgress(out io.Writer, total int) *progress {
-	return &progress{newLiveLine(out, time.Second), total}
+	return &progress{newProgressLine(out, time.Second), total}
 }
 
 const barWidth = 30

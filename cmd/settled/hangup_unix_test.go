@@ -20,7 +20,7 @@ func TestAHangupDoesNotEndTheDaemon(t *testing.T) {
 	said, log := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--sandbox"}, world{io.Discard, log, []string{"PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text"}})
+		code <- run(ctx, []string{"serve", "--sandbox"}, process{io.Discard, log, []string{"PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text"}})
 		log.Close()
 	}()
 	lines := bufio.NewScanner(said)

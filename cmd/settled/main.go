@@ -45,8 +45,8 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
-// world is what a command sees of the process.
-type world struct {
+// process is the part of the process that a command sees.
+type process struct {
 	stdout, stderr io.Writer
 	environ        []string
 }
@@ -56,11 +56,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], world{os.Stdout, os.Stderr, os.Environ()}))
+	os.Exit(run(ctx, os.Args[1:], process{os.Stdout, os.Stderr, os.Environ()}))
 }
 
 // run parses the command line, runs the command and returns the exit code.
-func run(ctx context.Context, args []string, w world) (code int) {
+func run(ctx context.Context, args []string, proc process) (code int) {
 	type exited struct{ code int }
 	defer func() { // kong exits after printing help
 		switch e := recover().(type) {
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, w world) (code int) {
 	parser := kong.Must(&c,
 		kong.Name("settled"),
 		kong.Description("Transfers to sellers and their reversals on Stripe Connect, driven to a final state exactly once, whatever crashes."),
-		kong.Writers(w.stdout, w.stderr),
+		kong.Writers(proc.stdout, proc.stderr),
 		kong.Vars{"version": "settled " + version()},
 		kong.Exit(func(code int) { panic(exited{code}) }),
 		kong.ValueFormatter(helpOf),
@@ -86,22 +86,22 @@ func run(ctx context.Context, args []string, w world) (code int) {
 	}
 	chosen, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(w.stderr, "settled: %v; see settled --help\n", err)
+		fmt.Fprintf(proc.stderr, "settled: %v; see settled --help\n", err)
 		return exitUsage
 	}
 	chosen.BindTo(ctx, (*context.Context)(nil))
-	err = chosen.Run(w)
+	err = chosen.Run(proc)
 	var usage usageError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		fmt.Fprintf(w.stderr, "settled: %v\n", err)
+		fmt.Fprintf(proc.stderr, "settled: %v\n", err)
 		return exitUsage
 	case errors.Is(err, errDifferences):
 		return exitFailed // the report says it all
 	}
-	fmt.Fprintf(w.stderr, "settled: %v\n", err)
+	fmt.Fprintf(proc.stderr, "settled: %v\n", err)
 	return exitFailed
 }
 

@@ -37,7 +37,7 @@ func TestANameThatIsNearlyASettingIsAProblem(t *testing.T) {
 			}
 			for _, command := range []string{"config", "serve"} {
 				var out bytes.Buffer
-				code := run(t.Context(), []string{command}, world{&out, &out, append([]string{line}, goodSettings...)})
+				code := run(t.Context(), []string{command}, process{&out, &out, append([]string{line}, goodSettings...)})
 				if code != exitUsage || !strings.Contains(out.String(), meant) || strings.Contains(out.String(), "c4n4ry") {
 					t.Errorf("settled %s: exit %d, does not name %s, or shows the value:\n%s", command, code, meant, out.String())
 				}

@@ -36,11 +36,11 @@ var errViolations = errors.New("an invariant was broken")
 
 // Run tries worlds, each a whole daemon or several in virtual time with faults that its seed
 // decides, under the settings in force: windows, policy, backoffs, limits.
-func (c proveCommand) Run(ctx context.Context, w world) error {
+func (c proveCommand) Run(ctx context.Context, proc process) error {
 	if c.Worker {
-		prove.Answer(os.Stdin, w.stdout) // does not return
+		prove.Answer(os.Stdin, proc.stdout) // does not return
 	}
-	v, problems := gather(c.flags, w.environ, ".env")
+	v, problems := gather(c.flags, proc.environ, ".env")
 	conf, more := v.parse(true)
 	if problems = append(problems, more...); len(problems) > 0 {
 		return usageError{errors.Join(problems...)}
@@ -62,9 +62,9 @@ func (c proveCommand) Run(ctx context.Context, w world) error {
 	// Whoever waits for a person by policy waits for ever here.
 	toProve.Policy.Transfers.Enabled, toProve.Policy.Reversals.Enabled = true, true
 	if c.Trace {
-		return c.trace(toProve, w.stdout)
+		return c.trace(toProve, proc.stdout)
 	}
-	return c.try(ctx, w, toProve)
+	return c.try(ctx, proc, toProve)
 }
 
 // trace prints every step of one world.
@@ -112,21 +112,21 @@ type tally struct {
 
 // try hands seeds to worker processes: one that a world kills, by a deadlock or a panic, takes
 // no other with it.
-func (c proveCommand) try(ctx context.Context, w world, conf prove.Config) error {
+func (c proveCommand) try(ctx context.Context, proc process, conf prove.Config) error {
 	began := time.Now()
 	workers := c.Workers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	fmt.Fprintf(w.stdout, "settled prove: %d worlds of %d transfers from seed %d, %d at once\n", c.Seeds, c.Transfers, c.Seed, workers)
+	fmt.Fprintf(proc.stdout, "settled prove: %d worlds of %d transfers from seed %d, %d at once\n", c.Seeds, c.Transfers, c.Seed, workers)
 	all := &tally{next: c.Seed, states: map[ledger.State]int{}, faults: map[string]int{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	show := newLiveLine(w.stdout, 10*time.Second)
+	show := newProgressLine(proc.stdout, 10*time.Second)
 	var wg sync.WaitGroup
 	failures := make(chan error, workers)
 	for range workers {
-		wg.Go(func() { failures <- c.drive(ctx, w.stdout, conf, all, show, began) })
+		wg.Go(func() { failures <- c.drive(ctx, proc.stdout, conf, all, show, began) })
 	}
 	wg.Wait()
 	show.end()
@@ -136,7 +136,7 @@ func (c proveCommand) try(ctx context.Context, w world, conf prove.Config) error
 			return err
 		}
 	}
-	c.summary(w.stdout, all, time.Since(began))
+	c.summary(proc.stdout, all, time.Since(began))
 	if all.failed > 0 {
 		return errViolations
 	}
@@ -155,7 +155,7 @@ func (c proveCommand) take(ctx context.Context, all *tally, began time.Time) (ui
 }
 
 // drive keeps one worker process at work.
-func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Config, all *tally, show *liveLine, began time.Time) error {
+func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Config, all *tally, show *progressLine, began time.Time) error {
 	var p *proofWorker
 	defer func() {
 		if p != nil {
@@ -188,7 +188,7 @@ func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Confi
 }
 
 // count adds an outcome, and tells of one that is not good.
-func (c proveCommand) count(out io.Writer, all *tally, o prove.Outcome, show *liveLine) {
+func (c proveCommand) count(out io.Writer, all *tally, o prove.Outcome, show *progressLine) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.seeds++

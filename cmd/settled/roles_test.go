@@ -71,7 +71,7 @@ func TestTheDaemonServesWithASmallRole(t *testing.T) {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		code <- run(serving, []string{"serve", "--sandbox"}, world{io.Discard, log, []string{"DATABASE_URL=" + as("settled_serve", "settled"),
+		code <- run(serving, []string{"serve", "--sandbox"}, process{io.Discard, log, []string{"DATABASE_URL=" + as("settled_serve", "settled"),
 			"ADMIN_TOKEN=" + token, "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=text"}})
 		log.Close()
 	}()
@@ -150,7 +150,7 @@ func TestTheDaemonServesWithASmallRole(t *testing.T) {
 	if err := execute(as("settled_migrate", "settled"), "DELETE FROM schema_migrations WHERE name >= '0012'"); err != nil {
 		t.Fatal(err)
 	}
-	if c := run(ctx, []string{"serve", "--sandbox"}, world{&out, &out, []string{"DATABASE_URL=" + small, "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}}); c == exitDone || !strings.Contains(out.String(), "permission denied") {
+	if c := run(ctx, []string{"serve", "--sandbox"}, process{&out, &out, []string{"DATABASE_URL=" + small, "PUBLIC_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}}); c == exitDone || !strings.Contains(out.String(), "permission denied") {
 		t.Errorf("with a pending migration: exit %d\n%s", c, out.String())
 	}
 }

@@ -30,13 +30,13 @@ type serveCommand struct {
 }
 
 // Run is the daemon, from configuration to exit.
-func (c serveCommand) Run(ctx context.Context, w world) error {
-	v, problems := gather(c.flags, w.environ, ".env")
+func (c serveCommand) Run(ctx context.Context, proc process) error {
+	v, problems := gather(c.flags, proc.environ, ".env")
 	conf, more := v.parse(c.Sandbox)
 	if problems = append(problems, more...); len(problems) > 0 {
 		return usageError{errors.Join(problems...)}
 	}
-	log := newLogger(conf, w.stderr)
+	log := newLogger(conf, proc.stderr)
 	defer flush(log)
 	defer ignoreHangup(log)()
 	public, err := net.Listen("tcp", conf.publicAddr)
@@ -54,9 +54,9 @@ func (c serveCommand) Run(ctx context.Context, w world) error {
 			return err
 		}
 		defer box.Close()
-		box.introduce(w.stdout, conf, admin.Addr().String())
+		box.introduce(proc.stdout, conf, admin.Addr().String())
 	}
-	return serve(ctx, conf, log, public, admin, w.stdout)
+	return serve(ctx, conf, log, public, admin, proc.stdout)
 }
 
 // ignoreHangup keeps SIGHUP from ending the daemon. A closed terminal sends it, and who knows other daemons sends it to

@@ -17,7 +17,7 @@ func call(t *testing.T, environ []string, args ...string) (code int, stdout, std
 	t.Helper()
 	t.Chdir(t.TempDir())
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, world{&out, &errs, environ})
+	code = run(t.Context(), args, process{&out, &errs, environ})
 	return code, out.String(), errs.String()
 }
 
@@ -157,7 +157,7 @@ func TestASecretInTheWrongPlaceIsNotShown(t *testing.T) {
 			}
 			for _, command := range []string{"config", "serve"} {
 				var out bytes.Buffer
-				if code := run(t.Context(), []string{command}, world{&out, &out, append(good, c.setting)}); code != exitUsage {
+				if code := run(t.Context(), []string{command}, process{&out, &out, append(good, c.setting)}); code != exitUsage {
 					t.Errorf("settled %s: exit %d", command, code)
 				}
 				if strings.Contains(out.String(), canary) {

@@ -30,7 +30,7 @@ type simulatorCommand struct {
 }
 
 // Run serves the simulator until the process is told to end.
-func (c simulatorCommand) Run(ctx context.Context, w world) error {
+func (c simulatorCommand) Run(ctx context.Context, proc process) error {
 	faults, err := stripesim.ParseFaults(c.Faults)
 	if err != nil {
 		return usageError{err}
@@ -48,7 +48,7 @@ func (c simulatorCommand) Run(ctx context.Context, w world) error {
 		WebhookURL: c.Webhook, WebhookSecret: c.WebhookSecret,
 	})
 	defer sim.Close()
-	fmt.Fprintf(w.stdout, "simulator on http://%s, seed %d, faults %s, speed %d\n", ln.Addr(), seed, faults, c.Speed)
+	fmt.Fprintf(proc.stdout, "simulator on http://%s, seed %d, faults %s, speed %d\n", ln.Addr(), seed, faults, c.Speed)
 	server := &nethttp.Server{Handler: sim.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	return serveUntil(ctx, server, ln)
 }

@@ -64,14 +64,14 @@ const (
 )
 
 // Run makes a token and shows it, once.
-func (c tokenCreate) Run(ctx context.Context, w world) error {
+func (c tokenCreate) Run(ctx context.Context, proc process) error {
 	if err := checkPrincipal(c.Name); err != nil {
 		return usageError{err}
 	}
 	if c.Expires < 0 {
 		return usageError{fmt.Errorf("--expires: %s is over already", c.Expires)}
 	}
-	d, err := openCurrent(ctx, c.flags, w)
+	d, err := openCurrent(ctx, c.flags, proc)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 			if other.RevokedAt.IsZero() && (other.ExpiresAt.IsZero() || time.Now().Before(other.ExpiresAt)) {
 				return usageError{fmt.Errorf("the principal %q is easily taken for %q, who has a token in force: give another name", c.Name, other.Name)}
 			}
-			fmt.Fprintf(w.stderr, "warning: the principal %q is easily taken for %q, who had a token\n", c.Name, other.Name)
+			fmt.Fprintf(proc.stderr, "warning: the principal %q is easily taken for %q, who had a token\n", c.Name, other.Name)
 		}
 	}
 	token, prefix, hash := http.NewToken(rand.Reader)
@@ -99,13 +99,13 @@ func (c tokenCreate) Run(ctx context.Context, w world) error {
 		}
 		return err
 	}
-	_, err = fmt.Fprintf(w.stdout, "Token of %s, %s (shown once): %s\n", c.Name, c.Role, token)
+	_, err = fmt.Fprintf(proc.stdout, "Token of %s, %s (shown once): %s\n", c.Name, c.Role, token)
 	return err
 }
 
 // Run lists the tokens.
-func (c tokenList) Run(ctx context.Context, w world) error {
-	d, err := openCurrent(ctx, c.flags, w)
+func (c tokenList) Run(ctx context.Context, proc process) error {
+	d, err := openCurrent(ctx, c.flags, proc)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (c tokenList) Run(ctx context.Context, w world) error {
 	if err != nil {
 		return err
 	}
-	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(proc.stdout, 0, 0, 2, ' ', 0)
 	for _, k := range stored {
 		state := "in force"
 		switch {
@@ -131,8 +131,8 @@ func (c tokenList) Run(ctx context.Context, w world) error {
 }
 
 // Run ends tokens. A daemon that runs takes them for some seconds more.
-func (c tokenRevoke) Run(ctx context.Context, w world) error {
-	d, err := openCurrent(ctx, c.flags, w)
+func (c tokenRevoke) Run(ctx context.Context, proc process) error {
+	d, err := openCurrent(ctx, c.flags, proc)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (c tokenRevoke) Run(ctx context.Context, w world) error {
 		return usageError{err}
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(w.stdout, "%s of %s revoked\n", counted(int(n), "token"), c.Name)
+		_, err = fmt.Fprintf(proc.stdout, "%s of %s revoked\n", counted(int(n), "token"), c.Name)
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func TestADotenvThatOthersMayWriteIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if code := run(t.Context(), []string{"config"}, world{&out, &out, goodSettings}); ok != (code == exitDone) || ok != !strings.Contains(out.String(), "chmod go-w") {
+		if code := run(t.Context(), []string{"config"}, process{&out, &out, goodSettings}); ok != (code == exitDone) || ok != !strings.Contains(out.String(), "chmod go-w") {
 			t.Errorf("mode %04o: exit %d\n%s", mode, code, out.String())
 		}
 	}
@@ -101,7 +101,7 @@ func TestADotenvThatOthersMayWriteIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"config"}, world{&out, &out, goodSettings}); code != exitUsage || !strings.Contains(out.String(), "belongs to the user 65534") {
+	if code := run(t.Context(), []string{"config"}, process{&out, &out, goodSettings}); code != exitUsage || !strings.Contains(out.String(), "belongs to the user 65534") {
 		t.Errorf("somebody else's: exit %d\n%s", code, out.String())
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// liveLine shows how far something is: one line that changes on a terminal, and a plain line
+// progressLine shows how far something is: one line that changes on a terminal, and a plain line
 // now and then otherwise.
-type liveLine struct {
+type progressLine struct {
 	out      io.Writer
 	terminal bool
 	every    time.Duration // between plain lines
@@ -20,12 +20,12 @@ type liveLine struct {
 	last     string
 }
 
-func newLiveLine(out io.Writer, every time.Duration) *liveLine {
-	return &liveLine{out: out, terminal: isTerminal(out), every: every, began: time.Now()}
+func newProgressLine(out io.Writer, every time.Duration) *progressLine {
+	return &progressLine{out: out, terminal: isTerminal(out), every: every, began: time.Now()}
 }
 
 // show shows a line; on a terminal with what stands before it there.
-func (l *liveLine) show(bar, line string) {
+func (l *progressLine) show(bar, line string) {
 	switch now := time.Now(); {
 	case l.terminal:
 		fmt.Fprint(l.out, "\r\x1b[K", cut(bar+line, columns(l.out)))
@@ -36,13 +36,13 @@ func (l *liveLine) show(bar, line string) {
 }
 
 // clear makes room for other lines.
-func (l *liveLine) clear() {
+func (l *progressLine) clear() {
 	if l.terminal {
 		fmt.Fprint(l.out, "\r\x1b[K")
 	}
 }
 
-func (l *liveLine) end() {
+func (l *progressLine) end() {
 	if l.terminal {
 		fmt.Fprintln(l.out)
 	}
