@@ -32,6 +32,9 @@ func TestDeathAtEveryNamedPoint(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	points := listPoints(t, tagged)
+	if n := len(slices.Concat(slices.Collect(maps.Values(points))...)); !strings.Contains(claims(t, "SECURITY.md"), fmt.Sprintf(" %d points on each database", n)) {
+		t.Errorf("SECURITY.md does not say that there are %d points", n)
+	}
 	dbtest.Each(t, func(t *testing.T, url string) {
 		t.Parallel()
 		seed := seedOf(t)

@@ -70,18 +70,9 @@ func TestWhileListsFailOrdersArePaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.settleAll(ctx, 20)
-	rule := func(method, body string) {
-		r, _ := nethttp.NewRequestWithContext(ctx, method, s.sim+"/_sim/rules", strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
-		res, err := nethttp.DefaultClient.Do(r)
-		if err != nil || res.StatusCode != nethttp.StatusOK {
-			t.Fatal(err, res)
-		}
-		res.Body.Close()
-	}
 	const failing = `{"kind": "list_500", "path": "GET /v1/transfers$", "times": -1}`
-	rule("POST", failing)
-	rule("POST", `{"kind": "answer_lost", "path": "POST /v1/transfers$", "times": -1}`)
+	s.rule("POST", failing)
+	s.rule("POST", `{"kind": "answer_lost", "path": "POST /v1/transfers$", "times": -1}`)
 	// Whether these are paid only a list can tell, once their keys are too old.
 	if _, err := s.api.create(ctx, planTraffic(39, 10)); err != nil {
 		t.Fatal(err)
@@ -93,8 +84,8 @@ func TestWhileListsFailOrdersArePaid(t *testing.T) {
 	if err := again(ctx, 20*time.Millisecond, func() (bool, error) { return down(), nil }); err != nil {
 		t.Fatalf("nobody notices that lists are down: %v\n%s", err, s.log())
 	}
-	rule("DELETE", "")
-	rule("POST", failing)
+	s.rule("DELETE", "")
+	s.rule("POST", failing)
 	began := time.Now()
 	var times []time.Duration
 	traffic := planTraffic(38, 100_000)
@@ -117,9 +108,24 @@ func TestWhileListsFailOrdersArePaid(t *testing.T) {
 	if !down() {
 		t.Error("lists were not down to the end")
 	}
-	rule("DELETE", "")
+	s.rule("DELETE", "")
 	s.settleAll(ctx, 30+len(times))
 	slices.Sort(times)
 	t.Logf("figures: lists answered 500 for %s: %d orders, all paid, p50 %s, p99 %s, the slowest %s", time.Since(began).Round(time.Second), len(times),
 		times[len(times)/2].Round(time.Millisecond), times[len(times)*99/100].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond))
+}
+
+// rule sets, or with DELETE takes away, how the simulator fails.
+func (s *stand) rule(method, body string) {
+	s.t.Helper()
+	r, err := nethttp.NewRequest(method, s.sim+"/_sim/rules", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	res, err := nethttp.DefaultClient.Do(r)
+	if err != nil || res.StatusCode != nethttp.StatusOK {
+		s.t.Fatal(err, res)
+	}
+	res.Body.Close()
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	nethttp "net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +70,62 @@ func TestToldToStopItLeavesNoCallOpen(t *testing.T) {
 	s.worker.stop()
 	if report := s.audit(ctx); !strings.HasSuffix(report, "audit: 0 differences\n") {
 		t.Error(report)
+	}
+}
+
+// Told to stop, it is not ready and takes no orders, while a call to Stripe is under way; told again, it ends at once.
+func TestASecondSignalEndsItAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	s := prepareStand(t, ctx, dbtest.SQLite(t), "none", 7, 1)
+	s.worker.env = append(s.worker.env, "SHUTDOWN_TIMEOUT=5m") // the first signal alone would end it no sooner
+	s.migrate(ctx)
+	s.begin(ctx)
+	s.rule("POST", `{"kind": "hang_then_execute", "path": "POST /v1/transfers$", "times": -1}`)
+	plan := planTraffic(7, 2)
+	ids, err := s.api.create(ctx, plan[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again(ctx, 10*time.Millisecond, func() (bool, error) {
+		x, err := s.api.get(ctx, ids[0])
+		return x.Status == ledger.Sending, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w := s.worker
+	w.cmd.Process.Signal(syscall.SIGTERM)
+	if err := again(ctx, 10*time.Millisecond, func() (bool, error) { return !s.api.ready(ctx), nil }); err != nil {
+		t.Fatalf("it stays ready: %v", err)
+	}
+	if _, err := s.api.create(ctx, plan[1:]); err == nil {
+		t.Error("it takes an order")
+	}
+	if status, _ := s.webhook(ctx, largeEvent(1, 100)); status == nethttp.StatusOK {
+		t.Error("it takes a webhook")
+	}
+	select {
+	case <-w.done:
+		t.Fatalf("it did not wait for the call under way: %s", w.cmd.ProcessState)
+	default:
+	}
+	if err := again(ctx, 50*time.Millisecond, func() (bool, error) {
+		w.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-w.done:
+			return true, nil
+		default:
+			return false, nil
+		}
+	}); err != nil {
+		t.Fatalf("a second signal does not end it: %v", err)
+	}
+	if w.cmd.ProcessState.Success() {
+		t.Error("it says that it stopped in order")
+	}
+	if _, total, by := s.states(ctx); total != 1 || by[ledger.Completed] > 0 {
+		t.Errorf("afterwards: %v", by)
 	}
 }
 
