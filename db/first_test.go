@@ -17,7 +17,7 @@ import (
 func TestTheFirstStatementsOfManyCallersDoNotWaitForEachOther(t *testing.T) {
 	for round := range 20 {
 		url := "sqlite:" + t.TempDir() + fmt.Sprintf("/first-%d.db", round)
-		d, err := db.Open(t.Context(), url, db.Options{})
+		d, err := db.Open(t.Context(), url, db.Options{LockWait: 5 * time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 // open opens and migrates a database.
 func open(t testing.TB, url string) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), url, Options{})
+	d, err := Open(t.Context(), url, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,9 @@ func both(t *testing.T, test func(t *testing.T, d *DB)) {
 	t.Helper()
 	dbtest.Each(t, func(t *testing.T, url string) { test(t, open(t, patient(url))) })
 }
+
+// patience has who waits for SQLite's file wait for as long as another process keeps it.
+var patience = Options{LockWait: 5 * time.Minute}
 
 // patient has who waits for a lock wait for long. By default it is half a second, and a busy machine
 // may keep the lock's holder from running for as long.

@@ -109,7 +109,7 @@ func TestMigrateProcess(t *testing.T) {
 	if url == "" {
 		t.Skip("runs within TestMigrateAtOnce")
 	}
-	d, err := Open(t.Context(), url, Options{})
+	d, err := Open(t.Context(), patient(url), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestMigrateAtOnce(t *testing.T) {
 				add(n)
 			})
 			wg.Go(func() {
-				d, err := Open(t.Context(), url, Options{})
+				d, err := Open(t.Context(), patient(url), patience)
 				if err != nil {
 					t.Error(err)
 					return

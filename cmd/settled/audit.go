@@ -32,7 +32,7 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 		return usageError{errors.Join(problems...)}
 	}
 	log := newLogger(conf, proc.stderr)
-	defer flush(log)
+	defer flush(log, flushMost)
 	d, err := db.Open(ctx, conf.databaseURL, db.Options{Existing: true, Log: log})
 	if err != nil {
 		return err

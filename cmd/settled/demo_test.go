@@ -53,7 +53,7 @@ func TestTheLastErrorReachesSentryBeforeTheEnd(t *testing.T) {
 	log := newLogger(config{logLevel: "info", sentryDSN: strings.Replace(sentry.URL, "http://", "http://key@", 1) + "/1"}, t.Output())
 	defer log.Handler().(reporting).client.Close()
 	log.With("part", "test").ErrorContext(context.Background(), "the last words", "err", errors.New("of a process"))
-	flush(log)
+	flush(log, hang)
 	select {
 	case <-arrived:
 	default:

@@ -72,10 +72,13 @@ func isWord(text string) bool {
 	return text != "" && len(text) <= 64 && !strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' })
 }
 
-// flush waits, but not for long, until what was reported to Sentry has gone out.
-func flush(log *slog.Logger) {
+// flushMost is how long the end of a process waits for Sentry.
+const flushMost = 2 * time.Second
+
+// flush waits, but not for longer than so, until what was reported to Sentry has gone out.
+func flush(log *slog.Logger, most time.Duration) {
 	if h, ok := log.Handler().(reporting); ok {
-		h.client.Flush(2 * time.Second)
+		h.client.Flush(most)
 	}
 }
 

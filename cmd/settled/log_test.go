@@ -22,7 +22,7 @@ func TestSentryHearsTheCodeTheKindAndTheEnvironmentAndNoNames(t *testing.T) {
 	defer log.Handler().(reporting).client.Close()
 	log.Error("alarm: gave_up", "transfer", "0198a3c0", "kind", "reversal", "code", "balance_insufficient", "why", "No such destination: acct_ann")
 	log.Error("alarm: gave_up", "kind", "transfer", "code", "Ann Smith 7")
-	flush(log)
+	flush(log, hang)
 	texts := <-reports
 	texts += <-reports
 	var event struct {

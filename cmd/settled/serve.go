@@ -37,7 +37,7 @@ func (c serveCommand) Run(ctx context.Context, proc process) error {
 		return usageError{errors.Join(problems...)}
 	}
 	log := newLogger(conf, proc.stderr)
-	defer flush(log)
+	defer flush(log, flushMost)
 	defer ignoreHangup(log)()
 	public, err := net.Listen("tcp", conf.publicAddr)
 	if err != nil {
