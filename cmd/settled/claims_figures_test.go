@@ -190,3 +190,39 @@ func TestThePeriodsAreThose(t *testing.T) {
 		}
 	}
 }
+
+// Each test that SECURITY tells people to run is there.
+func TestTheTestsThatSecurityNamesAreThere(t *testing.T) {
+	commands := regexp.MustCompile("`go test ([^`]*)`").FindAllStringSubmatch(claims(t, "SECURITY.md"), -1)
+	if len(commands) < 4 {
+		t.Errorf("%d commands", len(commands))
+	}
+	for _, m := range commands {
+		paths, pattern, _ := strings.Cut(m[1], " -run ")
+		for path := range strings.FieldsSeq(paths) {
+			if strings.HasPrefix(path, "-") || strings.HasSuffix(path, "...") {
+				continue
+			}
+			found := false
+			for _, text := range repository(t, path+"/*_test.go") {
+				found = found || strings.Contains(text, "\nfunc Test"+strings.TrimPrefix(pattern, "Test"))
+			}
+			if !found {
+				t.Errorf("go test %s runs nothing", m[1])
+			}
+		}
+	}
+}
+
+// No retry counter, no next_retry_at: the schema has no such column.
+func TestTheSchemaHasNoRetryBookkeeping(t *testing.T) {
+	for _, dialect := range []string{"postgres", "sqlite"} {
+		_, schema := says(t, nil, "migrate", "dump", dialect)
+		if !strings.Contains(schema, "CREATE TABLE transfers") {
+			t.Fatalf("%s: %.200s", dialect, schema)
+		}
+		if found := regexp.MustCompile(`(?i)retry_count|next_retry|retries|attempts`).FindString(schema); found != "" {
+			t.Errorf("%s has %s", dialect, found)
+		}
+	}
+}

@@ -153,6 +153,9 @@ func TestTheExitCodesAreAsTheReadmeSays(t *testing.T) {
 	if code, out := says(t, []string{"STRIPE_SECRET_KEY=sk_org_test_x", aKey[1]}, "config"); code != exitUsage || !strings.Contains(out, "organi") {
 		t.Errorf("an organisation's key: exit %d\n%s", code, out)
 	}
+	if code, out := says(t, []string{"STRIPE_SECRET_KEY=sk_org_test_x", aKey[1], "STRIPE_API_BASE=http://127.0.0.1:1"}, "config"); code != exitDone {
+		t.Errorf("an organisation's key, and a proxy: exit %d\n%s", code, out)
+	}
 }
 
 func TestWhatTheReadmeAndSecurityPointToIsThere(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -129,14 +130,13 @@ func (w *worker) stop() {
 	w.cmd = nil
 }
 
-// freeAddrs finds two loopback addresses that nobody listens on. Their ports are below those that systems give to outgoing
-// connections: one of these would take the port of a worker that was killed and is about to start again.
+// freeAddrs finds two loopback addresses that nobody listens on. They are below those that systems hand out by
+// themselves: nobody is given one of them before the worker, or between two of its lives.
 func freeAddrs() (a, b string, err error) {
-	const lowest, highest = 10_000, 32_767
 	var addrs []string
-	for i := range 1000 { // from a port on that no other demo begins with
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+(31*os.Getpid()+i)%(highest-lowest)))
-		if err != nil {
+	for range 100 {
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))); err != nil {
 			continue
 		}
 		defer ln.Close()
@@ -144,7 +144,7 @@ func freeAddrs() (a, b string, err error) {
 			return addrs[0], addrs[1], nil
 		}
 	}
-	return "", "", fmt.Errorf("no free port of 127.0.0.1 between %d and %d", lowest, highest)
+	return "", "", fmt.Errorf("no free port between 10000 and 30000: %w", err)
 }
 
 // demoDatabase returns the URL of a database that holds nothing, and how to drop it. In a

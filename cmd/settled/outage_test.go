@@ -66,8 +66,11 @@ func TestPostgreSQLGoesAwayAndNothingIsLost(t *testing.T) {
 	if err := server.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("PostgreSQL was down for %s", time.Since(down).Round(100*time.Millisecond))
-	again(ctx, 20*time.Millisecond, func() (bool, error) { return s.api.ready(ctx), nil })
+	up := time.Now()
+	if err := again(ctx, 20*time.Millisecond, func() (bool, error) { return s.api.ready(ctx), nil }); err != nil {
+		t.Fatalf("it is not ready again: %v", err)
+	}
+	t.Logf("figures: PostgreSQL was down under load for %s; ready again after %s", up.Sub(down).Round(100*time.Millisecond), time.Since(up).Round(10*time.Millisecond))
 	if status, body := s.webhook(ctx, `{"id":"evt_outage","object":"event","type":"payout.failed","api_version":"2023-10-16","created":1,"livemode":false,"data":{"object":{"id":"po_1"}}}`); status != nethttp.StatusOK {
 		t.Errorf("after the outage a webhook is answered %d: %s", status, body)
 	}
