@@ -4,12 +4,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/settled/settled/loopback"
 )
 
 // errURL says how a PostgreSQL URL is written, and shows nothing of the one that was given.
@@ -127,8 +128,7 @@ func Unverified(address string) (hosts []string) {
 		return nil
 	}
 	add := func(host string, verifies bool) {
-		ip := net.ParseIP(host)
-		local := strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" || ip != nil && ip.IsLoopback()
+		local := strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || loopback.Is(host)
 		if !local && !verifies && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}

@@ -27,11 +27,16 @@ var mayImport = map[string]map[string]string{
 		"ledger":       "the values that it keeps",
 		"ledger/audit": "findings are kept too, and the audit reads rows",
 		"db/crash":     "deaths between two statements",
+		"loopback":     "a certificate is not asked for on this machine",
 	},
-	"db/crash":         {},
-	"db/faulty":        {},
-	"db/dbtest":        {},
-	"actors/stripe":    {"ledger": "requests come in, verdicts go out"},
+	"db/crash":  {},
+	"loopback":  {},
+	"db/faulty": {},
+	"db/dbtest": {},
+	"actors/stripe": {
+		"ledger":   "requests come in, verdicts go out",
+		"loopback": "a live key goes in the clear on this machine alone",
+	},
 	"actors/stripesim": {}, // shares no code with the client: a mistake in one cannot hide in the other
 	"actors/gate": {
 		"ledger":        "scopes and conditions, as answers name them",
@@ -68,6 +73,7 @@ var mayImport = map[string]map[string]string{
 		"cmd/settled/adapt": "wired as serve.go wires it",
 	},
 	"cmd/settled": {
+		"loopback":          "the admin API and a faster clock are for this machine",
 		"actors":            "only this package wires",
 		"actors/stripe":     "only this package wires",
 		"actors/stripesim":  "sandbox and demo",

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/loopback"
 )
 
 // Defaults of a [Config].
@@ -69,7 +69,7 @@ func (c Config) check() error {
 			bad("the base must be http(s)://host[:port]")
 		case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 			bad("the base must be http(s)://host[:port] and nothing more")
-		case u.Scheme == "http" && c.live() && !loopback(u.Hostname()):
+		case u.Scheme == "http" && c.live() && !loopback.Is(u.Hostname()):
 			bad("a live key is not sent in the clear: use https for %s", u.Host)
 		}
 	}
@@ -89,9 +89,4 @@ func (c Config) check() error {
 func (c Config) live() bool {
 	mode, _ := ModeOf(c.Key)
 	return mode == ledger.LiveMode
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

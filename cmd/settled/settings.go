@@ -17,6 +17,7 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/http"
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/loopback"
 )
 
 // flags is the configuration: each field is one setting, with the environment variable that
@@ -243,10 +244,8 @@ func (v values) parse(sandbox bool) (config, []error) {
 	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && http.CheckHost(host) == nil {
 		c.adminHosts = append(c.adminHosts, host) // it was called so
 	}
-	for name := range strings.SplitSeq(text("ADMIN_HOSTS"), ",") {
-		if name = strings.TrimSpace(name); text("ADMIN_HOSTS") == "" {
-			continue
-		} else if err := http.CheckHost(name); err != nil {
+	for _, name := range v.list("ADMIN_HOSTS") {
+		if err := http.CheckHost(name); err != nil {
 			bad("ADMIN_HOSTS", "%w", err)
 		}
 		c.adminHosts = append(c.adminHosts, name)
@@ -287,7 +286,7 @@ func (v values) parse(sandbox bool) (config, []error) {
 		IgnoreForeign: oneOf("RECONCILE_FOREIGN", "report", "ignore") == "ignore",
 	}
 	if c.speed = number("SIMULATED_SPEED", 1, speedMost); c.speed > 1 {
-		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback(u.Hostname())) {
+		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback.Is(u.Hostname())) {
 			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
 		if c.mode == ledger.LiveMode {
@@ -343,11 +342,6 @@ func (c config) callTimeout() time.Duration {
 		return limit
 	}
 	return min(limit, c.policy.Windows.Wire/2)
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // redacted shows a setting's value, or only whether a secret has one. A database's URL is

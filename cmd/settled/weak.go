@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/settled/settled/db"
+	"github.com/settled/settled/loopback"
 )
 
 // list reads a setting of several words, separated by commas.
@@ -54,7 +55,7 @@ func (v values) weak(c config) (problems []error) {
 	if c.adminToken != "" && guessed(c.adminToken) {
 		bad("ADMIN_TOKEN", "it can be guessed: make one by `openssl rand -hex 24`, or leave it out and use `settled token create`")
 	}
-	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && !loopback(host) && !slices.Contains(v.list("ADMIN_ADDR_ALLOW"), strings.ToLower(host)) {
+	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && !loopback.Is(host) && !slices.Contains(v.list("ADMIN_ADDR_ALLOW"), strings.ToLower(host)) {
 		bad("ADMIN_ADDR", "tokens would cross the network in the clear: listen on loopback behind something that speaks TLS, or set ADMIN_ADDR_ALLOW=%s", host)
 	}
 	return problems
