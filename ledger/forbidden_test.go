@@ -48,11 +48,12 @@ var rules = map[string]forbidden{
 		"db/sqlite.go": "waiting for a file's lock",
 	}},
 	"chance that can be guessed is for simulations": {imports: guess, but: map[string]string{
-		"cmd/settled/simulator.go":  "draws a seed, which is printed",
-		"cmd/settled/demo_plan.go":  "seeded, so that the same traffic comes again",
-		"cmd/settled/demo_parts.go": "seeded, so that the same kills come again",
-		"cmd/settled/prove":         "seeded, so that the same world comes again",
-		"db/dbtest":                 "a port that others are not likely to try",
+		"cmd/settled/simulator.go":   "draws a seed, which is printed",
+		"cmd/settled/demo_plan.go":   "seeded, so that the same traffic comes again",
+		"cmd/settled/demo_parts.go":  "seeded, so that the same kills come again",
+		"cmd/settled/demo_worker.go": "a port that others are not likely to try",
+		"cmd/settled/prove":          "seeded, so that the same world comes again",
+		"db/dbtest":                  "a port that others are not likely to try",
 	}},
 	"nothing is run as a program": {imports: []string{"os/exec", "plugin", "unsafe", "net/rpc", "encoding/gob", "text/template", "html/template"}, but: map[string]string{
 		"cmd/settled/demo_worker.go":  "the demo runs itself as a daemon, to kill it",
