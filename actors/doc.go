@@ -30,6 +30,6 @@
 //
 // To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
 // for evidence, order.go what people ask; package gate paces, writer.go commits, shard.go
-// supervises; reconciler.go is the reconciler's turns, walk.go its walk, judge.go the second
-// look; system.go has the tree, entrances.go the ways into it, stop.go the way out.
+// supervises; package reconcile walks, findings.go has people's words about its
+// findings; system.go has the tree, entrances.go the ways into it, stop.go the way out.
 package actors

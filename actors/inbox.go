@@ -8,6 +8,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/settled/settled/actors/gate"
+	"github.com/settled/settled/actors/reconcile"
 	"github.com/settled/settled/ledger"
 )
 
@@ -60,7 +61,7 @@ func (i *inbox) apply(c actor.Context, events []ledger.StripeEvent) {
 				continue
 			}
 			i.sys.metrics.events.WithLabelValues("foreign").Inc()
-			i.sys.glance(c.Send, glance{stripeID: e.Object})
+			i.sys.recheck(c.Send, reconcile.Recheck{StripeID: e.Object})
 		}
 		c.Send(i.sys.handler, handled{e.ID})
 	}
@@ -92,7 +93,7 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 	for _, name := range names {
 		if records[name] == nil {
 			s.alarm("unknown_operation", "operation", name, "reference", references[name], "stripe_id", hints[name][0].stripeID)
-			s.glance(s.tell, glance{name, hints[name][0].stripeID, references[name]})
+			s.recheck(s.tell, reconcile.Recheck{Operation: name, StripeID: hints[name][0].stripeID, Reference: references[name]})
 			for _, h := range hints[name] {
 				s.tell(s.handler, handled{h.event})
 			}
@@ -104,7 +105,7 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 		denied := kind == ledger.CreateTransfer && op != nil && !op.State.Open()
 		for n, h := range hints[name] {
 			if t.Operation.StripeID != "" && h.reversed > asked(t) {
-				s.glance(s.tell, glance{operation: name, stripeID: t.Operation.StripeID})
+				s.recheck(s.tell, reconcile.Recheck{Operation: name, StripeID: t.Operation.StripeID})
 			}
 			switch {
 			case n > 0 || !open && !denied: // one read serves all

@@ -16,10 +16,6 @@ type metrics struct {
 	writerDepth   prometheus.Gauge
 	stripeSeconds *prometheus.HistogramVec
 	events        *prometheus.CounterVec
-	walks         *prometheus.CounterVec
-	walkReads     prometheus.Counter
-	walkCompared  *prometheus.CounterVec
-	walked        prometheus.Gauge
 
 	accountVerified prometheus.Gauge
 }
@@ -55,10 +51,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		commitSeconds: histogram("writer_commit_seconds", "Time that a commit took.", seconds).WithLabelValues().(prometheus.Histogram),
 		writerDepth:   gauge("writer_queue", "Commits that wait for the writer.").WithLabelValues(),
 		stripeSeconds: histogram("stripe_seconds", "Time that calls to Stripe took.", seconds, "endpoint"),
-		walks:         counter("reconcile_walks_total", "Walks over Stripe and the ledger, by how they ended.", "result"),
-		walkReads:     counter("reconcile_reads_total", "Reads of Stripe by the reconciler.").WithLabelValues(),
-		walkCompared:  counter("reconcile_compared_total", "Transfers that the reconciler compared, by where it found them.", "side"),
-		walked:        gauge("reconcile_last_success_timestamp_seconds", "When the last walk came to its end; 0: never.").WithLabelValues(),
 		events:        counter("events_applied_total", "Stored Stripe events, by what applying them meant.", "result"),
 	}
 	for _, kind := range alarmKinds {

@@ -1,9 +1,13 @@
 package actors
 
 import (
+	"context"
+	"time"
+
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/settled/settled/actors/gate"
+	"github.com/settled/settled/actors/reconcile"
 	"github.com/settled/settled/ledger"
 )
 
@@ -11,7 +15,7 @@ import (
 
 func (s *System) newGate() actor.Actor {
 	return gate.New(gate.Config{
-		Log: s.log, Metrics: s.paced, Limits: s.conf.Limits, WalkRate: s.conf.Reconcile.Rate, Barred: s.conf.Verify != nil,
+		Log: s.log, Metrics: s.gated, Limits: s.conf.Limits, WalkRate: s.conf.Reconcile.Rate, Barred: s.conf.Verify != nil,
 		Tell: s.tell, Notify: s.Notify, Withdraw: s.Withdraw, Alarm: s.alarm,
 		Outage: func() bool { return s.outage.Load() != nil },
 		Halted: func() bool { return s.clocks.state().Halt },
@@ -20,10 +24,46 @@ func (s *System) newGate() actor.Actor {
 }
 
 func (s *System) newConditions() actor.Actor {
-	return gate.NewConditions(gate.ConditionsConfig{Metrics: s.paced, Tell: s.tell, Alarm: s.alarm, Retry: func(r ledger.Reaction) ledger.Retry {
+	return gate.NewConditions(gate.ConditionsConfig{Metrics: s.gated, Tell: s.tell, Alarm: s.alarm, Retry: func(r ledger.Reaction) ledger.Retry {
 		if r == ledger.AwaitSellerFunds {
 			return s.conf.Policy.Reversals
 		}
 		return s.conf.Policy.Transfers
 	}})
+}
+
+func (s *System) newReconciler() actor.Actor {
+	return reconcile.New(reconcile.Config{
+		Settings: s.conf.Reconcile, Log: s.log, Metrics: s.walked, Seconds: s.metrics.stripeSeconds.WithLabelValues(gate.Walks.String()),
+		Store: s.conf.Store, Stripe: s.conf.Stripe, Windows: s.conf.Policy.Windows,
+		Owner: s.conf.NewID(), Cooldown: s.conf.Limits.Cooldown, ReadTimeout: s.conf.ReadTimeout,
+		Gate: s.gate, Calls: s.calls, Incarnation: func() uint64 { return s.incarnations.Add(1) }, NewID: s.conf.NewID, Policy: s.Policy,
+		Tell: s.tell, Alarm: s.alarm, Bug: s.bug, Query: s.query, Persist: s.persist, Find: s.named,
+		Hint:   func(id ledger.ID, stripeID string) { s.tell(s.shard(id), deliver{id, hint{stripeID: stripeID}}) },
+		Inject: s.Inject,
+		Rebuilt: func(c *ledger.Change) {
+			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(c.After.Status())).Inc()
+		},
+		Outlived: s.outlived,
+	})
+}
+
+// persist queries the store until that answers, or ctx ends.
+func (s *System) persist(ctx context.Context, call func(context.Context) error) error {
+	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := s.query(call)
+		if err == nil || !s.transient(err) {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }

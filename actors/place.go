@@ -6,8 +6,8 @@ import (
 	"github.com/settled/settled/actors/gate"
 )
 
-// tellLive answers what the actor is doing. Whom it waits for completes the answer: an actor that waits knows neither
-// its place in the gate nor, because it holds no record, what it waits for.
+// tellLive answers with the actor's doing. The gate, or conditions, completes the answer of an actor that waits there:
+// the actor knows neither its place in the gate nor, because it holds no record, the condition that it waits for.
 func (t *transfer) tellLive(c actor.Context, m live) {
 	l := t.live()
 	switch w := t.w; {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/settled/settled/actors/reconcile"
 	"github.com/settled/settled/ledger"
 )
 
@@ -30,7 +31,7 @@ func (s *System) recover() {
 			continue
 		}
 		if !s.recovering.Swap(true) {
-			s.tell(s.reconciler, recoveryBegun{})
+			s.tell(s.reconciler, reconcile.Begin{})
 		}
 		for i := range page {
 			id := page[i].Transfer.ID

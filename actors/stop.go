@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/settled/settled/actors/gate"
+	"github.com/settled/settled/actors/reconcile"
 )
 
 // enter and leave count sends whose outcome is not recorded yet. Once the system stops nothing
@@ -58,7 +59,7 @@ func (s *System) stop(ctx context.Context) (cut error) {
 		return nil
 	}
 	drained, halted := make(chan struct{}), make(chan struct{})
-	s.tell(s.reconciler, halt{halted}) // a walk goes on at the next start
+	s.tell(s.reconciler, reconcile.Halt{Done: halted}) // a walk goes on at the next start
 	s.tell(s.gate, gate.Close{Drained: drained})
 	for _, done := range []<-chan struct{}{drained, s.settled} {
 		if err := within(ctx, done); err != nil {

@@ -14,8 +14,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/settled/settled/actors/gate"
+	"github.com/settled/settled/actors/reconcile"
 	"github.com/settled/settled/actors/stripe"
 	"github.com/settled/settled/ledger"
+	"github.com/settled/settled/ledger/audit"
 )
 
 // Store is what the tree needs of the ledger's database.
@@ -29,8 +31,6 @@ type Store interface {
 	Ordered(ctx context.Context, principal string, since time.Time) (map[ledger.Currency]int64, error)
 	// PaidBefore reports whether anything for a seller was let go, or sent, to a destination.
 	PaidBefore(ctx context.Context, seller, destination string) (bool, error)
-	// Lost takes in the proof that commits were lost, and the row that was made again, or nil.
-	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error)
 	Unfinished(ctx context.Context, after ledger.ID, limit int) ([]ledger.Record, error)
 	UnfinishedIDs(ctx context.Context, after ledger.ID, limit int) ([]ledger.ID, error)
 	Ping(ctx context.Context) error
@@ -43,18 +43,24 @@ type Store interface {
 	StoreReceipt(ctx context.Context, r ledger.Receipt) error
 	Receipt(ctx context.Context, message ledger.ID) (r ledger.Receipt, found bool, err error)
 
-	DriftStore
+	Finding(ctx context.Context, id ledger.ID) (audit.Finding, error)
+	MarkAccepted(ctx context.Context, id ledger.ID, by ledger.By, until time.Time) error
+	MarkReopened(ctx context.Context, id ledger.ID, by ledger.By) error
+
+	reconcile.Store
 }
 
-// Stripe is what the tree needs of Stripe; package stripe has it.
+// Stripe is the part of Stripe that the tree needs; package stripe has it.
 type Stripe interface {
 	Send(ctx context.Context, r ledger.Request, fresh func() error) ledger.Answer
-	Transfer(ctx context.Context, id string) (ledger.StripeTransfer, error)
-	Page(ctx context.Context, q stripe.PageQuery) (stripe.TransferPage, error)
+	reconcile.Stripe
 }
 
 // Limits are the gate's settings.
 type Limits = gate.Limits
+
+// Reconcile are the reconciler's settings.
+type Reconcile = reconcile.Settings
 
 // Config is what a System is made of. Zero durations and nil functions get defaults.
 type Config struct {
@@ -102,7 +108,8 @@ type System struct {
 	conf    Config
 	log     *slog.Logger
 	metrics *metrics
-	paced   *gate.Metrics
+	gated   *gate.Metrics
+	walked  *reconcile.Metrics
 	actors  *actor.ActorSystem
 
 	root, writer, apart, reader, gate, inbox, conditions, keeper, handler, reconciler *actor.PID
@@ -159,7 +166,7 @@ func New(conf Config) (*System, error) {
 	orDefault(&conf.ReversalSweep, conf.TransferSweep)
 	orDefault(&conf.CommitTimeout, 30*time.Second)
 	orDefault(&conf.ReadTimeout, time.Minute)
-	conf.Reconcile = conf.Reconcile.orDefaults()
+	conf.Reconcile = conf.Reconcile.OrDefaults()
 	if conf.Log == nil {
 		conf.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -178,7 +185,7 @@ func New(conf Config) (*System, error) {
 	if conf.NewID == nil {
 		conf.NewID = func() ledger.ID { return uuid.Must(uuid.NewV7()) }
 	}
-	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), paced: gate.NewMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
+	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), gated: gate.NewMetrics(conf.Metrics), walked: reconcile.NewMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
 	s.guard = newGuard(conf)
 	s.clocks = newClocks(conf.Policy.Windows.Skew, conf.Wall, s.clockTrouble)
 	s.clocks.collect(conf.Metrics)
@@ -252,7 +259,7 @@ func (r *trunk) Receive(c actor.Context) {
 	s.gate = name("gate", s.newGate)
 	s.conditions = name("conditions", s.newConditions)
 	s.inbox = name("inbox", func() actor.Actor { return &inbox{s} })
-	s.reconciler = name("reconciler", func() actor.Actor { return &reconciler{sys: s, owner: s.conf.NewID()} })
+	s.reconciler = name("reconciler", s.newReconciler)
 	name("transfers", func() actor.Actor { return &branch{s, r.up} })
 }
 

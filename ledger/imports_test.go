@@ -42,11 +42,18 @@ var mayImport = map[string]map[string]string{
 		"ledger":        "scopes and conditions, as answers name them",
 		"actors/stripe": "the lesson of a read that failed",
 	}, // and not actors: its Config hands it the few functions that it uses
+	"actors/reconcile": {
+		"actors/gate":   "permits to read Stripe",
+		"actors/stripe": "lists and objects, as Stripe shows them",
+		"ledger":        "rows",
+		"ledger/audit":  "the comparison, and findings",
+	}, // and not actors, likewise
 	"actors": {
-		"actors/gate":   "permits, and turns",
-		"ledger":        "what to do next, and what follows",
-		"ledger/audit":  "the reconciler's comparison",
-		"actors/stripe": "its answers and errors; what sends is an interface of actors",
+		"actors/gate":      "permits, and turns",
+		"actors/reconcile": "walks, and rechecks",
+		"ledger":           "what to do next, and what follows",
+		"ledger/audit":     "the reconciler's comparison",
+		"actors/stripe":    "its answers and errors; what sends is an interface of actors",
 	},
 	"http": {
 		"ledger":       "orders, messages, transfers",
@@ -94,10 +101,10 @@ var mayUse = map[string]map[string]string{
 	"modernc.org/sqlite":                  {"db": "rows stay in db"},
 	"database/sql":                        {"db": "rows stay in db", "db/faulty": "it stands below database/sql", "cmd/settled/prove": "db/faulty below a node"},
 	"github.com/jackc/pgx":                {"db": "rows stay in db", "db/dbtest": "databases for tests"},
-	"github.com/asynkron/protoactor-go":   {"actors": "who acts", "actors/gate": "two who act", "cmd/settled/prove": "it schedules the mailboxes"},
+	"github.com/asynkron/protoactor-go":   {"actors": "who acts", "actors/gate": "two who act", "actors/reconcile": "another", "cmd/settled/prove": "it schedules the mailboxes"},
 	"github.com/valyala/fasthttp":         {"http": "the listeners", "cmd/settled/prove": "calls handlers without a socket"},
 	"github.com/fasthttp/router":          {"http": "the listeners"},
-	"github.com/prometheus/client_golang": {"actors": "its metrics", "actors/gate": "its metrics", "http": "its metrics", "cmd/settled": "one registry for all", "cmd/settled/prove": "one registry for each node"},
+	"github.com/prometheus/client_golang": {"actors": "its metrics", "actors/gate": "its metrics", "actors/reconcile": "its metrics", "http": "its metrics", "cmd/settled": "one registry for all", "cmd/settled/prove": "one registry for each node"},
 	"github.com/getsentry/sentry-go":      {"cmd/settled": "only what starts the daemon knows whom to tell"},
 	"github.com/alecthomas/kong":          {"cmd/settled": "the command line"},
 	"testing":                             {"db/dbtest": "it is imported by tests alone", "cmd/settled/prove": "testing/synctest gives bubbles to tests alone: answer.go"},

@@ -1,4 +1,4 @@
-package actors
+package reconcile
 
 import (
 	"context"
@@ -13,18 +13,19 @@ import (
 	"github.com/settled/settled/ledger/audit"
 )
 
-// judge looks at one transfer a second time, at both sides, and keeps what it finds: its row,
+// recheck compares one transfer a second time, and keeps its findings: it reads the row,
 // then the object by its ID, then the row again. A row that moved meanwhile proves nothing, and
-// what is known about it stays as it is.
-func (w *walker) judge(operation ledger.ID, stripeID, reference string) error {
-	mended, err := w.look(operation, stripeID, reference)
+// the findings about it stay as they are.
+func (w *walker) recheck(operation ledger.ID, stripeID, reference string) error {
+	mended, err := w.compare(operation, stripeID, reference)
 	if mended && err == nil {
-		_, err = w.look(operation, stripeID, reference) // and sees it mended
+		_, err = w.compare(operation, stripeID, reference) // which clears the finding
 	}
 	return err
 }
 
-func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended bool, err error) {
+// compare makes one comparison; mended tells that a finding was mended by it.
+func (w *walker) compare(operation ledger.ID, stripeID, reference string) (mended bool, err error) {
 	before, err := w.row(operation, stripeID, reference)
 	if err != nil {
 		return false, err
@@ -43,7 +44,7 @@ func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended b
 		case errors.Is(err, errStopping):
 			return false, err
 		default:
-			w.sys.log.Warn("a transfer cannot be read at Stripe, and so not be compared", "stripe_id", id, "err", err)
+			w.Log.Warn("a transfer cannot be read at Stripe, and so not be compared", "stripe_id", id, "err", err)
 			return false, w.keep(objects)
 		}
 	}
@@ -61,9 +62,9 @@ func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended b
 		if after != nil || s.ID != stripeID {
 			continue
 		}
-		// Whose it is stands in the object; whoever asked for the look need not have known.
+		// The object names its operation; the recheck may have been asked for without it.
 		if op, named := audit.Named(s); named && (op != operation || s.Metadata[ledger.MetaReference] != reference) {
-			return w.look(op, stripeID, s.Metadata[ledger.MetaReference])
+			return w.compare(op, stripeID, s.Metadata[ledger.MetaReference])
 		}
 		if rebuilt, err := w.lost(s); rebuilt || err != nil {
 			return rebuilt, err
@@ -85,11 +86,11 @@ func (w *walker) look(operation ledger.ID, stripeID, reference string) (mended b
 func (w *walker) row(operation ledger.ID, stripeID, reference string) (row *ledger.Record, err error) {
 	err = w.store(func(ctx context.Context) error {
 		if operation != (ledger.ID{}) {
-			rows, err := w.sys.named(ctx, []ledger.ID{operation}, map[ledger.ID]string{operation: reference})
+			rows, err := w.Find(ctx, []ledger.ID{operation}, map[ledger.ID]string{operation: reference})
 			row = rows[operation]
 			return err
 		}
-		records, err := w.sys.conf.Store.ByStripeID(ctx, []string{stripeID})
+		records, err := w.Store.ByStripeID(ctx, []string{stripeID})
 		if err == nil && len(records) > 0 {
 			row = &records[0]
 		}
@@ -100,19 +101,19 @@ func (w *walker) row(operation ledger.ID, stripeID, reference string) (row *ledg
 
 func (w *walker) object(id string) (s ledger.StripeTransfer, err error) {
 	err = w.read(oddTries, func(ctx context.Context) (int, error) {
-		s, err = w.sys.conf.Stripe.Transfer(ctx, id)
+		s, err = w.Stripe.Transfer(ctx, id)
 		return stripe.CallsFor(s), err
 	})
 	return s, err
 }
 
-// differences compares what both looks agree on. It is not sure while absence may be a lag of
+// differences compares a row that stood still with its objects. It is not sure while absence may be a lag of
 // Stripe's reads.
 func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (found []audit.Finding, sure bool) {
 	if r == nil {
 		for _, s := range held {
 			d := audit.Unclaimed(s)
-			if d.Class != audit.Foreign || !w.sys.conf.Reconcile.IgnoreForeign {
+			if d.Class != audit.Foreign || !w.IgnoreForeign {
 				found = append(found, audit.Found(d, nil, held))
 			}
 		}
@@ -127,7 +128,7 @@ func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (fo
 	}
 	for _, d := range audit.Compare(t, mine) {
 		absent := d.Class == audit.MissingAtStripe || d.Class == audit.ReversalMissing
-		if absent && r.ReadAt.Sub(settledAt(t, d.StripeID)) < w.sys.conf.Policy.Windows.Lag {
+		if absent && r.ReadAt.Sub(settledAt(t, d.StripeID)) < w.Windows.Lag {
 			return nil, false
 		}
 		found = append(found, audit.Found(d, t, mine))
@@ -138,20 +139,20 @@ func (w *walker) differences(r *ledger.Record, held []ledger.StripeTransfer) (fo
 			d := audit.Difference{Class: audit.Parked, Transfer: t.ID, StripeID: e.StripeID,
 				Detail: fmt.Sprintf("%s is parked in the ledger, and Stripe holds it", e.Operation)}
 			found = append(found, audit.Found(d, t, mine))
-		case e.State == ledger.Unresolved && !w.sys.conf.Reconcile.ReportOnly:
+		case e.State == ledger.Unresolved && !w.ReportOnly:
 			w.nudge(t, e)
 		}
 	}
 	return found, true
 }
 
-// nudge tells a transfer's actor, which is at it by itself, where to look: it saves it the wait.
+// nudge tells a transfer's actor the ID of the object that it looks for, which saves it the wait.
 func (w *walker) nudge(t *ledger.Transfer, e audit.Evidence) {
 	at := e.StripeID
 	if e.Operation != t.ID {
 		at = t.Operation.StripeID
 	}
-	w.sys.tell(w.sys.shard(t.ID), deliver{t.ID, hint{stripeID: at}})
+	w.Hint(t.ID, at)
 }
 
 // settledAt is when the operation that has a Stripe ID came to where it is.
@@ -164,22 +165,22 @@ func settledAt(t *ledger.Transfer, stripeID string) time.Time {
 	return t.Operation.Since
 }
 
-// keep has the walk not clear what is known about objects that it could not judge.
+// keep leaves findings open for objects that could not be compared.
 func (w *walker) keep(objects []string) error {
-	return w.store(func(ctx context.Context) error { return w.sys.conf.Store.KeepFindings(ctx, objects, w.at.No) })
+	return w.store(func(ctx context.Context) error { return w.Store.KeepFindings(ctx, objects, w.at.No) })
 }
 
-// record stores all that a look at some objects found, raises the alarm for what is new, and
-// applies what may be applied by itself. It reports whether something was.
+// record stores all findings of one comparison, raises the alarm for new ones, and applies those that are pure
+// evidence. It reports whether it applied one.
 func (w *walker) record(objects []string, found []audit.Finding) (mended bool, err error) {
 	w.at.Different += int64(len(found))
 	for i := range found {
-		found[i].ID = w.sys.conf.NewID()
+		found[i].ID = w.NewID()
 	}
 	var stored []audit.Finding
 	var opened []bool
 	err = w.store(func(ctx context.Context) (err error) {
-		stored, opened, err = w.sys.conf.Store.Judge(ctx, objects, w.at.No, found)
+		stored, opened, err = w.Store.Judge(ctx, objects, w.at.No, found)
 		return err
 	})
 	if err != nil {
@@ -191,13 +192,13 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 		case !opened[i]:
 		case f.Class == audit.Foreign: // an account may have many: see tellForeign
 			w.foreign++
-			w.sys.log.Debug("drift", "finding", f.ID, "difference", f.Difference.String())
+			w.Log.Debug("drift", "finding", f.ID, "difference", f.Difference.String())
 		case f.Class == audit.Parked: // of no harm in itself
-			w.sys.log.Warn("drift", "finding", f.ID, "difference", f.Difference.String())
+			w.Log.Warn("drift", "finding", f.ID, "difference", f.Difference.String())
 		default:
-			w.sys.alarm("drift", "finding", f.ID, "difference", f.Difference.String())
+			w.Alarm("drift", "finding", f.ID, "difference", f.Difference.String())
 		}
-		if f.Repair != audit.RepairNone && f.Open(f.LastSeen) && f.AppliedAt.IsZero() && !w.sys.conf.Reconcile.ReportOnly {
+		if f.Repair != audit.RepairNone && f.Open(f.LastSeen) && f.AppliedAt.IsZero() && !w.ReportOnly {
 			mended = w.apply(f) || mended
 		}
 	}
@@ -208,7 +209,7 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 // an account that also pays by other ways finds all of them.
 func (w *walker) tellForeign() {
 	if w.foreign > 0 {
-		w.sys.log.Warn("others made transfers in this account; GET /v1/drift?class=foreign lists them, and RECONCILE_FOREIGN=ignore passes them over", "transfers", w.foreign)
+		w.Log.Warn("others made transfers in this account; GET /v1/drift?class=foreign lists them, and RECONCILE_FOREIGN=ignore passes them over", "transfers", w.foreign)
 	}
 	w.foreign = 0
 }
@@ -219,22 +220,21 @@ const applyTimeout = time.Minute
 // applyNamespace derives the IDs of the messages by which findings are mended.
 var applyNamespace = uuid.MustParse("5a0c1f55-7d2e-5e8a-b0a7-3d0d6f1c9e42")
 
-// apply sends the proposed message, once for each walk that sees the finding, whoever makes it.
+// apply sends the proposed message, once for each walk that sees the finding: its ID is the same in every process.
 func (w *walker) apply(f *audit.Finding) bool {
-	s := w.sys
 	m, _ := f.Message()
 	m.ID = uuid.NewSHA1(applyNamespace, fmt.Appendf(nil, "%s %d %d", f.ID, w.at.No, f.OpenedAt.UnixMicro()))
 	m.By = ledger.By{Message: m.ID, Principal: "settled", Reason: "the reconciler read it at Stripe"}
 	ctx, cancel := context.WithTimeout(w.ctx, applyTimeout)
 	defer cancel()
-	_, err := s.Inject(ctx, m)
+	_, err := w.Inject(ctx, m)
 	if err == nil {
-		err = w.store(func(ctx context.Context) error { return s.conf.Store.MarkApplied(ctx, f.ID, m.By) })
+		err = w.store(func(ctx context.Context) error { return w.Store.MarkApplied(ctx, f.ID, m.By) })
 	}
 	if err != nil {
-		s.log.Warn("what the reconciler found could not be mended; the next walk tries again", "finding", f.ID, "err", err)
+		w.Log.Warn("what the reconciler found could not be mended; the next walk tries again", "finding", f.ID, "err", err)
 		return false
 	}
-	s.log.Info("mended", "finding", f.ID, "by", m.Type)
+	w.Log.Info("mended", "finding", f.ID, "by", m.Type)
 	return true
 }
