@@ -27,7 +27,7 @@ type sumRow struct {
 }
 
 // summed lists the tables that have a sum.
-var summed = []string{"meta", "tokens", "schema_migrations", "censuses"}
+var summed = []string{"meta", "tokens", "schema_migrations", "censuses", "trusts"}
 
 // renew renews the sum of a table. It comes last in a transaction: whoever has the lock on a sum waits
 // for nobody.
@@ -97,6 +97,11 @@ func (d *DB) renewAll(ctx context.Context, tx bun.Tx, but []string) error {
 		if slices.Contains(but, table) {
 			continue
 		}
+		if has, err := d.hasTable(ctx, tx, table); err != nil {
+			return err
+		} else if !has { // a later migration makes it
+			continue
+		}
 		if err := d.renew(ctx, tx, table); err != nil {
 			return fmt.Errorf("renew the hash of the table %s: %w", table, err)
 		}
@@ -111,7 +116,13 @@ func (d *DB) unfit(ctx context.Context, tx bun.Tx) (tables []string, err error) 
 	}
 	found, err := auditSums(ctx, tx)
 	for name := range found {
-		tables = append(tables, name)
+		has, err := d.hasTable(ctx, tx, name)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			tables = append(tables, name)
+		}
 	}
 	return tables, err
 }
