@@ -17,15 +17,18 @@ import (
 // differs from the two others, and so does all that was heard before the machine was suspended,
 // because the monotonic clock stands still then: until each is heard again.
 //
-// Nothing is latched. Once the three agree within the skew, the trouble is over.
+// Nothing is latched. Once the three agree within the skew, the trouble is over. Before that a person's
+// word may say which is right: see trust.go.
 type clocks struct {
 	skew  time.Duration
-	wall  func() time.Time     // nil: the one that comes with time.Now
-	raise func(trouble string) // hears of the beginning of trouble, and ("") of its end
+	quiet time.Duration                            // only for what people read
+	wall  func() time.Time                         // nil: the one that comes with time.Now
+	raise func(trouble string, word *ledger.Trust) // hears of the beginning of trouble, of a person's word on it, and ("") of its end
 
 	mu               sync.Mutex
 	database, stripe clockTime
-	last             string // the trouble, when it was looked at last
+	word             word
+	last             string // what was raised last: nothing, trouble, or a word's ID
 }
 
 // clockTime is what a clock said between two local instants.
@@ -40,8 +43,8 @@ type clockTime struct {
 // dateGrain is the resolution of Stripe's Date header.
 const dateGrain = time.Second
 
-func newClocks(skew time.Duration, wall func() time.Time, raise func(string)) *clocks {
-	return &clocks{skew: skew, wall: wall, raise: raise}
+func newClocks(w ledger.Windows, wall func() time.Time, raise func(string, *ledger.Trust)) *clocks {
+	return &clocks{skew: w.Skew, quiet: w.Quiet, wall: wall, raise: raise}
 }
 
 // stored takes in the database's time, which a query that began at before brought.
@@ -117,16 +120,27 @@ func (c *clocks) heardSince(t time.Time) bool {
 	return c.stripe.heard && !c.stripe.after.Before(t)
 }
 
-// look compares the clocks, under the lock, and tells when trouble begins or ends.
+// look compares the clocks, under the lock, and tells when trouble begins or ends, and when a person's
+// word begins to count or is void.
 func (c *clocks) look(now, wall time.Time) ledger.Clocks {
 	if !c.database.heard {
 		return ledger.Clocks{}
 	}
 	state := c.compare(now, wall)
-	if (state.Trouble == "") != (c.last == "") {
-		c.raise(state.Trouble)
+	trouble, last := state.Trouble, ""
+	state, why := c.heed(state, now, wall)
+	var trusted *ledger.Trust
+	switch {
+	case why != "":
+		trusted = c.word.Trust
+		trouble, last = why, trusted.ID.String()
+	case trouble != "":
+		last = "trouble"
 	}
-	c.last = state.Trouble
+	if last != c.last {
+		c.raise(trouble, trusted)
+	}
+	c.last = last
 	return state
 }
 
@@ -200,10 +214,20 @@ func (c *clocks) collect(r prometheus.Registerer) {
 		return now.Sub(c.stripe.after) - wall.Sub(c.stripe.wall)
 	})
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "settled_clocks_disagree",
-		Help: "1 while the clocks differ by more than the skew: nothing is proved by time."}, func() float64 {
-		if c.state().Trouble != "" {
+		Help: "1 while the clocks differ by more than the skew: nothing is proved by time, but for what a person's word allows."}, func() float64 {
+		if c.standing().State != agree {
 			return 1
 		}
 		return 0
 	}))
+	for _, of := range ledger.ClockNames {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "settled_clock_trusted",
+			Help:        "1 while a person's word that this clock is right counts, because the clocks disagree.",
+			ConstLabels: prometheus.Labels{"clock": string(of)}}, func() float64 {
+			if t := c.standing().Trust; t != nil && t.Clock == of {
+				return 1
+			}
+			return 0
+		}))
+	}
 }

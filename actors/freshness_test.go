@@ -24,7 +24,7 @@ func TestAKeyThatAgedWhileTheMachineWasSuspendedIsNotSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, slept := ledger.DefaultWindows(), time.Duration(0)
-				c := newClocks(w.Skew, func() time.Time { return time.Now().Add(slept) }, func(string) {})
+				c := newClocks(w, func() time.Time { return time.Now().Add(slept) }, func(string, *ledger.Trust) {})
 				now, wall := c.read()
 				c.stored(now, now)
 				f := freshness{clocks: c, firstSent: now.Add(10*time.Minute - w.Safe), then: now, at: now, wall: wall, windows: w}

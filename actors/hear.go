@@ -17,16 +17,23 @@ import (
 // hearMost is how long after one hearing the next begins; less where the windows are shorter.
 const hearMost = time.Minute
 
-// clockTrouble tells people when the clocks part, and when they agree again: once an episode.
-func (s *System) clockTrouble(trouble string) {
-	if trouble == "" {
+// clockTrouble tells people when the clocks part, when somebody says which is right, and when they agree
+// again: each once an episode. Clocks that part while a word was believed are another episode.
+func (s *System) clockTrouble(trouble string, word *ledger.Trust) {
+	n := ledger.Notice{Code: ledger.CodeClocks, Mover: ledger.MoveOfPlatform,
+		Text: "The clocks disagree: nothing is proved by time, and no request is sent again under its key. " + trouble}
+	switch {
+	case trouble == "":
 		s.log.Info("the clocks agree again")
 		s.Withdraw(ledger.CodeClocks)
 		return
+	case word != nil:
+		n.Text = "The clocks disagree. " + trouble
+		n.Detail = fmt.Sprintf("%s said so at %s: %s", word.By.Principal, word.At.UTC().Format(time.RFC3339), word.By.Reason)
+	default:
+		s.alarm("clocks", "trouble", trouble)
 	}
-	s.alarm("clocks", "trouble", trouble)
-	s.Notify(ledger.Notice{Code: ledger.CodeClocks, Mover: ledger.MoveOfPlatform,
-		Text: "The clocks disagree: nothing is proved by time, and no request is sent again under its key. " + trouble})
+	s.Notify(n)
 }
 
 // hearing is the gate's Hear.
@@ -55,6 +62,9 @@ func (s *System) hear(no uint64, of ledger.ID) {
 	})
 	if err == nil {
 		_, err = s.conf.Stripe.Page(ctx, stripe.PageQuery{Limit: 1})
+	}
+	if err == nil {
+		s.exchange()
 	}
 	if err != nil {
 		s.log.Info("the clocks could not be heard", "err", err)

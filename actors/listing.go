@@ -30,14 +30,17 @@ func (t *transfer) list(l *look, op *ledger.Operation) *listing {
 	}
 	x := &t.w.record.Transfer
 	decides := l.decides || l.order != nil && l.order.message.Outcome == ledger.OutcomeFailed
+	_, policy := t.now()
+	since, until := x.Created(op, t.w.record.Digest, policy)
+	// Once the clocks part, or agree, its bounds are others, and what it has passed over may be ours.
 	if g := t.listing; g != nil && g.subject == op.ID && g.epoch == op.Epoch && g.gen == op.Generation && g.decides == decides &&
+		g.query.Since.Equal(since) && g.query.Until.Equal(until) &&
 		(decides || time.Since(g.began) < t.sys.conf.Policy.Windows.Lag) {
 		l.listing = g
 		return g
 	}
 	g := &listing{subject: op.ID, epoch: op.Epoch, gen: op.Generation, decides: decides, began: time.Now()}
-	g.query = stripe.PageQuery{Destination: x.Destination, Group: x.Group()}
-	g.query.Since, g.query.Until = x.Created(op, t.w.record.Digest, t.sys.conf.Policy)
+	g.query = stripe.PageQuery{Destination: x.Destination, Group: x.Group(), Since: since, Until: until}
 	t.listing, l.listing = g, g
 	return g
 }
@@ -115,7 +118,7 @@ func (s *System) alike(ctx context.Context, x *ledger.Transfer, held ledger.Stri
 	case op == nil:
 		return "", nil
 	case kind == ledger.MakeReversal:
-		return x.ReversalAlike(op, held, s.conf.Policy), nil
+		return x.ReversalAlike(op, held, s.Policy()), nil
 	case x.Resembles(held):
 		return s.unclaimed(ctx, []string{held.ID})
 	}

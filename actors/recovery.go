@@ -45,6 +45,7 @@ func (s *System) recover() {
 	s.log.Info("recovered: each unfinished transfer has its actor", "transfers", found, "took", time.Since(began))
 	for s.pause(min(s.conf.TransferSweep, s.conf.ReversalSweep)) {
 		s.sweep()
+		s.exchange()
 		if s.missed.Swap(false) {
 			s.replay()
 		}

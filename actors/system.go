@@ -48,6 +48,7 @@ type Store interface {
 	MarkReopened(ctx context.Context, id ledger.ID, by ledger.By) error
 
 	reconcile.Store
+	TrustStore
 }
 
 // Stripe is the part of Stripe that the tree needs; package stripe has it.
@@ -187,7 +188,7 @@ func New(conf Config) (*System, error) {
 	}
 	s := &System{conf: conf, log: conf.Log, metrics: newMetrics(conf.Metrics), gated: gate.NewMetrics(conf.Metrics), walked: reconcile.NewMetrics(conf.Metrics), stopped: make(chan struct{}), failed: make(chan error, 1), settled: make(chan struct{})}
 	s.guard = newGuard(conf)
-	s.clocks = newClocks(conf.Policy.Windows.Skew, conf.Wall, s.clockTrouble)
+	s.clocks = newClocks(conf.Policy.Windows, conf.Wall, s.clockTrouble)
 	s.clocks.collect(conf.Metrics)
 	s.calls, s.cutCalls = context.WithCancel(stripe.WithDates(context.Background(), s.clocks.dated))
 	return s, nil

@@ -374,9 +374,13 @@ func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error)
 }
 
 // quietAt returns the moment after which nothing of the operation's generation can be under
-// way: QUIET after its first send, and after the ledger's epoch began.
+// way: QUIET after its first send, and after the ledger's epoch began; and, of clocks that disagree,
+// after a person said which is right, because how long ago anything before was nobody knows.
 func (p Policy) quietAt(op *Operation) time.Time {
 	at := op.FirstSentAt.Add(p.Windows.Quiet)
+	if !p.Clocks.Trusted.IsZero() {
+		at = latest(at, p.Clocks.Trusted.Add(p.Windows.Quiet))
+	}
 	if op.Seen < p.Epoch {
 		if since := p.EpochSince.Add(p.Windows.Quiet); since.After(at) {
 			at = since

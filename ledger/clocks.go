@@ -16,6 +16,10 @@ type Clocks struct {
 	// Halt forbids every send. Only with two clocks that agree beside Stripe, and neither of which
 	// jumped, a new key may go out; its generation is marked: see [Digest.Untimed].
 	Halt bool
+	// Trusted is when a person said which clock is right, by the database's clock. Since then all keep
+	// their distance, so that each says the same of how long ago that was: see [Trust]. Zero: nobody
+	// did, or the clocks that the protocol rests on agree.
+	Trusted time.Time
 }
 
 // CodeClocks is the word for what waits until the clocks agree.
@@ -37,7 +41,7 @@ func (p Policy) young(op *Operation, now time.Time) bool {
 // quiet reports that nothing of the operation's generation can be under way, by every clock;
 // else, why that cannot be said yet.
 func (p Policy) quiet(op *Operation, now time.Time) error {
-	if p.Clocks.Trouble != "" {
+	if p.Clocks.Trouble != "" && p.Clocks.Trusted.IsZero() {
 		return fmt.Errorf("%w: absence is no evidence while the clocks disagree: %s", ErrTooEarly, p.Clocks.Trouble)
 	}
 	if at := p.quietAt(op); !p.earliest(now).After(at) {
@@ -61,6 +65,8 @@ func (c Clocks) explain(s Step) Step {
 		return s
 	}
 	switch {
+	case s.Action == Look && !c.Trusted.IsZero():
+		s.Why = "The clocks disagree, so nothing is concluded from the time of its first send, and the request is not sent again; Stripe is read for evidence. " + c.Trouble
 	case s.Action == Look:
 		s.Why = "The clocks disagree, so nothing is concluded from time and the request is not sent again; Stripe is read for evidence. " + c.Trouble
 	case s.Action == Send && c.Halt:

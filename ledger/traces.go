@@ -12,9 +12,10 @@ const listLead = 5 * time.Minute
 
 // Created bounds when Stripe, by its own clock, can have made what the generation in use asks
 // for; a zero time is no bound. A group of our own holds nothing else, so it needs none below,
-// and a wrong clock can hide nothing in it.
+// and a wrong clock can hide nothing in it. What is to be denied by a person's word on clocks that disagree
+// has no bounds: Stripe's dates say nothing to the database's.
 func (t *Transfer) Created(op *Operation, d Digest, p Policy) (since, until time.Time) {
-	if d.Untimed {
+	if d.Untimed || !p.Clocks.Trusted.IsZero() {
 		return since, until
 	}
 	lead := p.Windows.Skew + listLead
@@ -72,6 +73,9 @@ func (t *Transfer) ReversalAlike(op *Operation, s StripeTransfer, p Policy) stri
 	}
 	amount := t.Request(op).Amount
 	since := op.FirstSentAt.Add(-p.Windows.Skew - listLead)
+	if !p.Clocks.Trusted.IsZero() {
+		since = time.Time{}
+	}
 	for _, r := range s.Reversals {
 		known := slices.ContainsFunc(t.Reversals, func(k Reversal) bool { return k.StripeID == r.ID })
 		if !known && r.Amount == amount && r.Metadata[MetaOperation] == "" && !r.Created.Before(since) {
