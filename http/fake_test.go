@@ -54,6 +54,7 @@ type world struct {
 
 	findings []audit.Finding // newest first
 	runs     []ledger.By     // walks that were asked for
+	clocks   ledger.ClockStanding
 
 	broken   error // what the engine and the store answer, when not nil
 	unready  error // what Ready answers

@@ -26,6 +26,13 @@ type Engine interface {
 	// Policy is what planning depends on beside the transfer.
 	Policy() ledger.Policy
 
+	// Clocks says how the three clocks stand.
+	Clocks() ledger.ClockStanding
+	// Trust takes a person's word that of the clocks that disagree one is right; it is [ledger.ErrIllegalMove] while they
+	// agree. Distrust takes it back. A message acts once.
+	Trust(ctx context.Context, clock ledger.Clock, by ledger.By) (ledger.ClockStanding, error)
+	Distrust(ctx context.Context, by ledger.By) (ledger.ClockStanding, error)
+
 	// Reconciler says what the reconciler is doing.
 	Reconciler(ctx context.Context) (audit.Status, error)
 	// Reconcile has a walk begun, now or after the one that goes on. The same message asks once.

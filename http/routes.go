@@ -45,6 +45,8 @@ var adminRoutes = []route{
 	{"POST", "/v1/drift/{id}" + messagesSuffix, RoleOperator, (*Server).mendDrift, false},
 	{"GET", "/v1/actors/reconciler", RoleViewer, (*Server).getReconciler, false},
 	{"POST", "/v1/actors/reconciler" + messagesSuffix, RoleOperator, (*Server).tellReconciler, false},
+	{"GET", "/v1/actors/clocks", RoleViewer, (*Server).getClocks, false},
+	{"POST", "/v1/actors/clocks" + messagesSuffix, RoleOperator, (*Server).tellClocks, false},
 	{"GET", "/livez", anyone, (*Server).livez, true},
 	{"HEAD", "/livez", anyone, (*Server).livez, true},
 	{"GET", "/readyz", anyone, (*Server).readyz, true},

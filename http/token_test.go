@@ -34,6 +34,8 @@ var requests = map[string]struct {
 	"POST /v1/drift/{id}/messages":        {"/v1/drift/" + findingID + "/messages", `{"type":"accept","reason":"x"}`, RoleOperator, 202},
 	"GET /v1/actors/reconciler":           {"/v1/actors/reconciler", "", RoleViewer, 200},
 	"POST /v1/actors/reconciler/messages": {"/v1/actors/reconciler/messages", `{"type":"run","reason":"x"}`, RoleOperator, 202},
+	"GET /v1/actors/clocks":               {"/v1/actors/clocks", "", RoleViewer, 200},
+	"POST /v1/actors/clocks/messages":     {"/v1/actors/clocks/messages", `{"type":"trust","clock":"stripe","reason":"x"}`, RoleOperator, 409},
 	"GET /livez":                          {"/livez", "", anyone, 200},
 	"HEAD /livez":                         {"/livez", "", anyone, 200},
 	"GET /readyz":                         {"/readyz", "", anyone, 200},
