@@ -1,8 +1,12 @@
 package prove
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/settled/settled/ledger"
 )
 
 // wrong is a time in which clocks are off, by far more than the skew. Stripe's is right: two that
@@ -10,6 +14,9 @@ import (
 type wrong struct {
 	Database, Machines bool
 	From, For, Off     time.Duration
+	Word               time.Duration // so long after its beginning a person says which clock is right; 0: nobody does
+	Says               ledger.Clock
+	Again, Further     time.Duration // so long after its beginning the same clocks step once more, by so much; 0: they do not
 }
 
 // drawClocks has clocks be wrong for some hours in one of four worlds, most of them by so much
@@ -30,13 +37,40 @@ func (p *plan) drawClocks(rng *rand.Rand) {
 	}
 }
 
+// drawWords has people say which clock is right: of three words two are true. Of the false ones none is that this
+// machine's clock and no other is wrong, because Stripe's is right. In half of the times the clocks step once more
+// after the word.
+func (p *plan) drawWords(rng *rand.Rand) {
+	for i := range p.Wrong {
+		x := &p.Wrong[i]
+		if rng.IntN(3) == 0 {
+			continue
+		}
+		x.Word, x.Says = time.Duration((0.05+0.5*rng.Float64())*float64(x.For)), ledger.ClockStripe
+		switch {
+		case rng.IntN(3) == 0:
+			x.Says = ledger.ClockNames[rng.IntN(len(ledger.ClockNames))]
+		case !x.Database && rng.IntN(2) == 0:
+			x.Says = ledger.ClockDatabase
+		}
+		if rng.IntN(2) == 0 {
+			x.Again, x.Further = x.Word+time.Duration(rng.Float64()*float64(x.For-x.Word)), time.Duration((0.5+24*rng.Float64())*float64(time.Hour))
+			if rng.IntN(3) == 0 {
+				x.Further = -x.Further
+			}
+		}
+	}
+}
+
 // off is by how much the database's clock, or that of the machines, is wrong now.
 func (w *world) off(machines bool) (off time.Duration) {
 	at := time.Since(w.began)
 	for i := range w.plan.Wrong {
 		x := &w.plan.Wrong[i]
 		if (x.Database && !machines || x.Machines && machines) && at >= x.From && at < x.From+x.For {
-			off += x.Off
+			if off += x.Off; x.Again > 0 && at >= x.From+x.Again {
+				off += x.Further
+			}
 		}
 	}
 	return off
@@ -59,6 +93,42 @@ func (w *world) clocksGoWrong() {
 			default:
 				w.met("machines' clocks wrong")
 			}
+			if x.Word > 0 {
+				time.Sleep(x.Word)
+				w.trust(i, x)
+			}
 		})
 	}
+}
+
+// trust is a person who says which clock is right. That the clocks agree by now is an answer too.
+func (w *world) trust(i int, x *wrong) {
+	key := fmt.Sprintf("trust-%d-%d", w.seed, i)
+	status, answer := w.ask("says "+key, "POST", "/v1/actors/clocks/messages", key, map[string]any{"type": "trust", "clock": x.Says, "reason": "it was planned"})
+	switch {
+	case status == 202 && x.true():
+		w.met("true word on the clocks")
+	case status == 202:
+		w.met("false word on the clocks")
+	case status != 409:
+		w.breaks(16, "a word on the clocks was answered %d %s", status, answer)
+	}
+}
+
+// true reports a word that is so: Stripe's clock is right, and the database's unless it is wrong.
+func (x *wrong) true() bool {
+	return x.Says == ledger.ClockStripe || x.Says == ledger.ClockDatabase && !x.Database || x.Says == ledger.ClockMachine && !x.Machines
+}
+
+func (s *seam) Trust(ctx context.Context) (t *ledger.Trust, at time.Time, err error) {
+	err = s.n.at(ctx, "trust", func() (err error) { t, at, err = s.DB.Trust(ctx); return err })
+	return t, at, err
+}
+
+func (s *seam) StoreTrust(ctx context.Context, t ledger.Trust) error {
+	return s.n.at(ctx, "store_trust", func() error { return s.DB.StoreTrust(ctx, t) })
+}
+
+func (s *seam) EndTrust(ctx context.Context, id ledger.ID, why string) error {
+	return s.n.at(ctx, "end_trust", func() error { return s.DB.EndTrust(ctx, id, why) })
 }

@@ -108,6 +108,7 @@ func makePlan(seed uint64, transfers int, w ledger.Windows) plan {
 	p.hold(rand.New(rand.NewPCG(seed, 27)))
 	p.drawWeather(rand.New(rand.NewPCG(seed, 20)))
 	p.drawClocks(rand.New(rand.NewPCG(seed, 31)))
+	p.drawWords(rand.New(rand.NewPCG(seed, 71)))
 	p.drawStranger(rand.New(rand.NewPCG(seed, 36)))
 	p.AccountsV2 = rand.New(rand.NewPCG(seed, 50)).IntN(2) != 0
 	p.drawListless(rand.New(rand.NewPCG(seed, 61)))
