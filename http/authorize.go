@@ -12,7 +12,7 @@ type denial string
 
 const (
 	deniedMissing   denial = "missing"   // no token was sent
-	deniedMalformed denial = "malformed" // what was sent has no token's form
+	deniedMalformed denial = "malformed" // it has no token's form
 	deniedUnknown   denial = "unknown"   // nobody has this token
 	deniedExpired   denial = "expired"
 	deniedRevoked   denial = "revoked"
@@ -23,7 +23,7 @@ const (
 
 var denials = [...]denial{deniedMissing, deniedMalformed, deniedUnknown, deniedExpired, deniedRevoked, deniedRole, deniedLocked, deniedHost}
 
-// miss is what is known of a token that lets nobody in; its zero value is of one that does.
+// miss describes a token that lets nobody in; its zero value is of one that does.
 type miss struct {
 	why    denial
 	prefix string // when stored tokens have it: it is not secret

@@ -9,10 +9,10 @@
 // side from outside. routes.go is the table of contents: every route, who may use it, and the
 // one function that all of them pass through.
 //
-// The package decides nothing about money. It checks what comes in (json.go: strictly, naming
-// each wrong field and its remedy), asks the engine or the store, and says what came of it
+// The package decides nothing about money. It checks each request (json.go: strictly, naming
+// each wrong field and its remedy), asks the engine or the store, and tells the result
 // (view.go, problem.go). It imports the ledger's words alone; the interfaces in ports.go are
 // satisfied elsewhere.
 //
-// fasthttp reuses its buffers as soon as a handler returns: whatever is kept is copied first.
+// fasthttp reuses its buffers as soon as a handler returns: bytes that are kept are copied first.
 package http

@@ -48,7 +48,7 @@ func (s *Server) invited(h *fasthttp.RequestHeader) bool {
 	return err == nil && who.Role.allows(bodyRole)
 }
 
-// door is what every request to the admin listener must pass, whether its body was read or not.
+// door checks every request to the admin listener, whether its body was read or not.
 func (s *Server) door(c *call) error {
 	connOf(c.ctx).begin()
 	if f := guard(&c.ctx.Request.Header); f != nil {

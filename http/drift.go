@@ -10,7 +10,7 @@ import (
 	"github.com/settled/settled/ledger/audit"
 )
 
-// Drift: what the reconciler found, and what people do about it.
+// Drift: the findings of the reconciler, and the commands of people about them.
 
 // findingView is a finding from outside.
 type findingView struct {
@@ -19,7 +19,7 @@ type findingView struct {
 	Class      audit.Class      `json:"class"`
 	Status     string           `json:"status"` // open, accepted, cleared
 	Transfer   *ledger.ID       `json:"transfer"`
-	StripeID   *string          `json:"stripe_id"` // what differs: tr_… or trr_…
+	StripeID   *string          `json:"stripe_id"` // the object that differs: tr_… or trr_…
 	StripeFor  string           `json:"stripe_transfer"`
 	Amount     int64            `json:"amount"` // in question
 	Currency   *ledger.Currency `json:"currency"`
@@ -82,7 +82,7 @@ type walkView struct {
 	No          int64      `json:"no"`
 	BeganAt     *time.Time `json:"began_at"`
 	EndedAt     *time.Time `json:"ended_at"` // null: it goes on
-	Until       *time.Time `json:"until"`    // what Stripe created before is still to be compared; null: all is
+	Until       *time.Time `json:"until"`    // objects created at Stripe before are still to be compared; null: all are
 	Reads       int64      `json:"reads"`
 	AtStripe    int64      `json:"compared_at_stripe"`
 	InLedger    int64      `json:"compared_in_ledger"`
@@ -232,7 +232,7 @@ func (s *Server) getDrift(c *call) (reply, error) {
 	return reply{status: 200, body: mustJSON(viewFinding(&f, s.now())), rows: 1}, nil
 }
 
-// mendDrift does what a person decided about a finding: {"type": "apply"|"accept"|"reopen", "reason": …}, and "until"
+// mendDrift carries out a person's decision about a finding: {"type": "apply"|"accept"|"reopen", "reason": …}, and "until"
 // with accept.
 func (s *Server) mendDrift(c *call) (reply, error) {
 	id, err := pathID(c, "finding")
@@ -250,7 +250,7 @@ func (s *Server) mendDrift(c *call) (reply, error) {
 	return reply{status: 202, body: mustJSON(viewFinding(&f, s.now())), rows: 1}, nil
 }
 
-// getReconciler answers what the reconciler is doing.
+// getReconciler tells of the reconciler's work.
 func (s *Server) getReconciler(c *call) (reply, error) {
 	if _, err := query(c, nil); err != nil {
 		return reply{}, err

@@ -25,7 +25,7 @@ const contentLength, transferEncoding = 0, 1
 // proxy looks for them. Those that frame a message or name its sender it refuses there itself.
 var atTheHead = [...]string{"Idempotency-Key", "X-Request-Id", "Stripe-Signature"}
 
-// guard refuses what fasthttp lets through although two readers could understand it
+// guard refuses headers that fasthttp lets through although two readers could understand them
 // differently, before the request means anything: after it, the connection is closed.
 func guard(h *fasthttp.RequestHeader) *fault {
 	switch string(h.Protocol()) {
@@ -33,7 +33,7 @@ func guard(h *fasthttp.RequestHeader) *fault {
 	default:
 		return faultf(badRequest, "Speak HTTP/1.1, not %s.", quote(string(h.Protocol())))
 	}
-	if bytes.IndexByte(h.RequestURI(), '#') >= 0 { // fasthttp would drop what follows; a proxy may not
+	if bytes.IndexByte(h.RequestURI(), '#') >= 0 { // fasthttp would drop the rest; a proxy may not
 		return faultf(badRequest, "A request has no fragment: write # as %%23.")
 	}
 	lines := 0

@@ -44,7 +44,7 @@ func (s *Server) livez(*call) (reply, error) {
 	return reply{status: 200, body: []byte(`{"status":"live"}`)}, nil
 }
 
-// readyz says whether requests should come here, and if not, why; with ?verbose also what people should know beside it.
+// readyz says whether requests should come here, and if not, why; with ?verbose also the notices to people.
 // Anybody may ask, so nothing that it says names a host, a user or a database, but to who has a token.
 func (s *Server) readyz(c *call) (reply, error) {
 	ctx, cancel := context.WithTimeout(s.base, readyTime)
@@ -63,7 +63,7 @@ func (s *Server) readyz(c *call) (reply, error) {
 		case trusted:
 		case errors.As(err, &why):
 			reason = why.Reason
-		default: // nobody looked at it for what it names
+		default: // nobody checked it for names of hosts and users
 			reason = "it is not ready; the log says why, and so does this page to who has a token"
 		}
 		engine.OK, engine.Reason = false, &reason
@@ -87,8 +87,8 @@ func (s *Server) readyz(c *call) (reply, error) {
 	return reply{status: status, body: mustJSON(h)}, nil
 }
 
-// trusted reports that the request brings a token. A wrong one is counted as everywhere, so that nobody guesses here
-// what is turned away elsewhere; but a probe is answered all the same.
+// trusted reports that the request brings a token. A wrong one is counted as everywhere, so that a guess that is
+// turned away elsewhere is not made here; but a probe is answered all the same.
 func (s *Server) trusted(ctx context.Context, c *call) bool {
 	header := string(c.ctx.Request.Header.Peek("Authorization"))
 	if header == "" {
@@ -104,15 +104,15 @@ func (s *Server) trusted(ctx context.Context, c *call) bool {
 	return who.Role.allows(RoleViewer)
 }
 
-// Probe asks the admin listener at addr whether it is ready. It is what a container's health
-// check runs, so that the image needs no other program.
+// Probe asks the admin listener at addr whether it is ready. A container's health check runs
+// it, so that the image needs no other program.
 func Probe(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("probe %s: %w", addr, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost" // what listens everywhere listens here too
+		host = "localhost" // a listener for all addresses answers on this one too
 	}
 	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
 	request, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodGet, url, nil)

@@ -61,7 +61,7 @@ func (s *Server) getHistory(c *call) (reply, error) {
 	return reply{status: 200, body: mustJSON(p), rows: len(p.Data)}, nil
 }
 
-// earlier is the cursor of what came before a chapter. Versions begin at 1 and have no gap.
+// earlier is the cursor of the entries before a chapter. Versions begin at 1 and have no gap.
 func earlier(c ledger.Chapter) *string {
 	if len(c.History) == 0 || c.History[0].Version <= 1 {
 		return nil

@@ -16,7 +16,7 @@ const (
 
 // once answers a request that carries an Idempotency-Key: acted on the first time, and
 // answered with the stored answer ever after. A refusal that may pass is not stored: such a
-// request may be repeated, and what it did is known by its reference or its message's ID.
+// request may be repeated, and its effects are known by its reference or its message's ID.
 //
 // A key belongs to the client, who is the principal, and not to the token that it came with: a
 // token is replaced while requests are repeated.
@@ -59,13 +59,13 @@ func (s *Server) once(c *call) (reply, error) {
 		var err error
 		kept := kept(r)
 		if r.passing || !s.stored.spend(c.principal.Name, len(kept)+keyOverhead, s.now()) {
-			// What it did it does not do again: an order is known by its reference, a message by its ID.
+			// It does not act twice: an order is known by its reference, a message by its ID.
 			err = s.keys.ReleaseKey(ctx, scope)
 		} else {
 			err = s.keys.FinishKey(ctx, scope, r.status, kept)
 		}
 		if err != nil {
-			// The answer stands: what it tells of is durable. The claim goes stale by itself.
+			// The answer stands: the effects that it tells of are durable. The claim goes stale by itself.
 			s.log.Warn("idempotency key not settled", "request_id", c.id, "error", err)
 		}
 	}()

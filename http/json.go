@@ -32,7 +32,7 @@ const (
 )
 
 // checkJSON returns the text without the space around it, or the fault of a text that is no
-// JSON. What follows may then rely on its syntax.
+// JSON. The functions below rely on its syntax.
 func checkJSON(text []byte, deepest int) ([]byte, error) {
 	text = bytes.TrimSpace(text)
 	switch {
@@ -181,7 +181,7 @@ func typeOf(raw []byte) string {
 	}
 }
 
-// form is one JSON object being read: its members by name, and what is wrong with them.
+// form is one JSON object being read: its members by name, and their faults.
 // A member that is null counts as absent.
 type form struct {
 	values [][]byte // by index in names
@@ -300,7 +300,7 @@ func (f *form) moment(name string) time.Time {
 	return t
 }
 
-// parseMoment reads an RFC 3339 time, to the microsecond, which is what the databases keep.
+// parseMoment reads an RFC 3339 time, to the microsecond: the databases keep no finer part.
 func parseMoment(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
@@ -342,7 +342,7 @@ func (f *form) texts(name string) map[string]string {
 	return m
 }
 
-// check adds what the domain says of the fields that could be read, and returns all that is
+// check adds the domain's refusals of the fields that could be read, and returns all that is
 // wrong, in a stable order, or nil.
 func (f *form) check(err error) error {
 	var more ledger.FieldErrors

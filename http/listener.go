@@ -26,7 +26,7 @@ type listener struct {
 }
 
 // How many strangers there may be. One costs about 16 kB. The more they are, the longer a probe has to
-// say what it wants: at a flood of 10,000 connections a second from its own address, 25 ms.
+// send its request: at a flood of 10,000 connections a second from its own address, 25 ms.
 const (
 	strangersMost      = 512
 	strangersMostPerIP = 256

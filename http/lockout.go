@@ -65,7 +65,7 @@ func (l *lockout) fail(g guess) (wait time.Duration, begins bool) {
 	return 0, false
 }
 
-// makeRoom forgets what is over, and then, if that does not help, anyone.
+// makeRoom forgets lock-outs that are over, and then, if that does not help, anyone.
 func (l *lockout) makeRoom(now time.Time) {
 	if len(l.seen) < lockoutGuesses {
 		return
@@ -84,7 +84,7 @@ func (l *lockout) makeRoom(now time.Time) {
 }
 
 // addressOf names who is at the other end. All of an IPv6 network of 64 bits is one: whoever
-// has one of its addresses has them all. What has no IP address is invalid, and one.
+// has one of its addresses has them all. All without an IP address are one, the invalid.
 func addressOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -17,13 +17,13 @@ type Engine interface {
 	Inject(ctx context.Context, m ledger.Message) (ledger.Record, error)
 	// Receive returns once the events are durable; duplicates are fine.
 	Receive(ctx context.Context, events []ledger.StripeEvent) error
-	// Live says what the transfer's actor is doing.
+	// Live tells of the work of the transfer's actor.
 	Live(ctx context.Context, id ledger.ID) ledger.Live
 	// Ready returns nil, or why nothing should be sent here yet.
 	Ready(ctx context.Context) error
-	// Notices says what people should know of the daemon; those that bar all calls to Stripe come first.
+	// Notices are for people, about the daemon; those that bar all calls to Stripe come first.
 	Notices() []ledger.Notice
-	// Policy is what planning depends on beside the transfer.
+	// Policy is the part of planning that is the same for all transfers.
 	Policy() ledger.Policy
 
 	// Clocks says how the three clocks stand.
@@ -33,18 +33,19 @@ type Engine interface {
 	Trust(ctx context.Context, clock ledger.Clock, by ledger.By) (ledger.ClockStanding, error)
 	Distrust(ctx context.Context, by ledger.By) (ledger.ClockStanding, error)
 
-	// Reconciler says what the reconciler is doing.
+	// Reconciler tells of the reconciler's work.
 	Reconciler(ctx context.Context) (audit.Status, error)
 	// Reconcile has a walk begun, now or after the one that goes on. The same message asks once.
 	Reconcile(ctx context.Context, by ledger.By) (audit.Status, error)
-	// Mend does what a person decided about a finding; until is when an accepted one is open again. A
+	// Mend carries out a person's decision about a finding; until is when an accepted one is open again. A
 	// message acts once.
 	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, until time.Time, by ledger.By) (audit.Finding, error)
 }
 
 // Store is the ledger's database, for reading.
 type Store interface {
-	// Dossier returns all that is known of one transfer, with the latest entries of its history, or [ledger.ErrNotFound].
+	// Dossier returns all that is known of one transfer, with the latest entries of its history, or
+	// [ledger.ErrNotFound].
 	Dossier(ctx context.Context, id ledger.ID, latest int) (ledger.Dossier, error)
 	// Chapter returns at most limit entries of a history, the latest before a version, or [ledger.ErrNotFound].
 	Chapter(ctx context.Context, id ledger.ID, before int64, limit int) (ledger.Chapter, error)
@@ -69,7 +70,7 @@ type Tokens interface {
 
 // Token is an admin token as it is stored: its hash, never itself.
 type Token struct {
-	Name      string // who: it is the principal of what its holder does
+	Name      string // who: the principal of all that its holder does
 	Prefix    string // the part that is not secret, for looking it up
 	Hash      []byte // [HashToken] of the whole
 	Role      Role
@@ -89,7 +90,7 @@ type Keys interface {
 	ReleaseKey(ctx context.Context, key string) error
 }
 
-// ClaimState is what became of a claim.
+// ClaimState is the result of a claim.
 type ClaimState uint8
 
 // The states of a claim.

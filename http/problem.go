@@ -17,19 +17,20 @@ const problemBase = "urn:settled:problem:"
 
 // kind is one kind of problem (RFC 9457).
 type kind struct {
-	slug      string // what follows problemBase
+	slug      string // stands after problemBase
 	status    int
 	title     string
 	retryable bool // the same request, sent again, may be answered otherwise
 }
 
-// passing reports a refusal whose answer may change by itself: what is under way ends, what is too early comes of
-// age, and a day's ceiling is over with the day. It is not kept under an Idempotency-Key, or the client would hear for days what is true no longer.
+// passing reports a refusal whose answer may change by itself: a call under way ends, a command that is too early
+// comes of age, and a day's ceiling is over with the day. It is not kept under an Idempotency-Key, or the client would
+// hear it for days after it was true.
 func (k *kind) passing() bool {
 	return k.retryable || k == illegalMove || k == aboveCeiling || k.status >= 500
 }
 
-// Every problem that this package answers. What is not here is not answered.
+// Every problem that this package answers. There is no other.
 var (
 	badRequest        = declare("bad-request", 400, "The request is not well-formed HTTP", false)
 	malformedJSON     = declare("malformed-json", 400, "The body is not JSON", false)
@@ -106,7 +107,7 @@ func wrongField(field, format string, args ...any) *fault {
 	return wrongFields(ledger.FieldErrors{{Field: field, Detail: fmt.Sprintf(format, args...)}})
 }
 
-// faultOf says how an error is answered. What is not known here is answered without a word
+// faultOf says how an error is answered. One that is not known here is answered without a word
 // about the inside, and false: it belongs in the log.
 func faultOf(err error) (f *fault, known bool) {
 	var fields ledger.FieldErrors

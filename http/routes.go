@@ -134,7 +134,7 @@ func (r *route) name() string {
 	return r.method + " " + r.path
 }
 
-// serve is what every request passes through.
+// serve is the way of every request.
 func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route, h hosts) {
 	began := s.now()
 	c := s.newCall(ctx, route, h)
@@ -272,7 +272,7 @@ func (s *Server) write(c *call, r reply) {
 // requestIDLongest bounds an ID that a caller gives.
 const requestIDLongest = 128
 
-// newCall names a request by what the caller calls it, when that is harmless, and by a name of ours.
+// newCall names a request by the caller's name for it, when that is harmless, and by a name of ours.
 func (s *Server) newCall(ctx *fasthttp.RequestCtx, route *route, h hosts) *call {
 	c := &call{ctx: ctx, route: route, hosts: h, own: s.newRequestID()}
 	c.id = c.own

@@ -73,7 +73,7 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// Config is what a server is made of. What is not marked optional is required.
+// Config describes a server. A field that is not marked optional is required.
 type Config struct {
 	Engine Engine
 	Store  Store
@@ -87,12 +87,12 @@ type Config struct {
 
 	Limits     Limits                // optional
 	Registerer prometheus.Registerer // optional: a registry of its own
-	Gatherer   prometheus.Gatherer   // what GET /metrics shows; optional: Registerer's
+	Gatherer   prometheus.Gatherer   // of GET /metrics; optional: Registerer's
 	Logger     *slog.Logger          // optional: slog's default
 	Now        func() time.Time      // optional: time.Now
 }
 
-// Format prints the config without its secrets, whatever the verb.
+// Format prints the config without its secrets, by every verb.
 func (c Config) Format(f fmt.State, verb rune) {
 	type bare Config // without this method
 	c.WebhookSecrets, c.Bootstrap = nil, nil
@@ -138,7 +138,7 @@ type Server struct {
 	closed         bool
 }
 
-// Format keeps what is inside, secrets among it, out of whatever prints a server: fmt follows
+// Format keeps the inside, secrets among it, out when a server is printed: fmt follows
 // pointers for verbs that do not fit.
 func (s *Server) Format(f fmt.State, _ rune) { io.WriteString(f, "http server") }
 
@@ -230,7 +230,7 @@ func (q quietLog) Printf(format string, args ...any) {
 	q.log.Debug("fasthttp", "remark", fmt.Sprintf(format, args...))
 }
 
-// Handlers returns what serves the two listeners, for who brings requests without sockets: a
+// Handlers returns the handlers of the two listeners, for who brings requests without sockets: a
 // simulation. Limits of size, time and connections are the listeners', and not in them.
 func (s *Server) Handlers() (public, admin fasthttp.RequestHandler) {
 	return s.public.Handler, s.admin.Handler
@@ -277,7 +277,7 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 }
 
 // Drain makes the server unready, stops taking webhooks and messages, and waits for those
-// under way. What may still be asked are the probes, metrics and reading, until
+// under way. Probes, metrics and reading are still answered, until
 // [Server.Shutdown]: a stop can be watched.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
@@ -287,8 +287,8 @@ func (s *Server) Drain(ctx context.Context) error {
 	return stop(ctx, s.public, l)
 }
 
-// Shutdown drains, then closes the admin listener and waits for what is under way. When the
-// context ends first, what is left is cut off.
+// Shutdown drains, then closes the admin listener and waits for the calls under way. When the
+// context ends first, the rest is cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true

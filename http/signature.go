@@ -20,7 +20,7 @@ const (
 	secretShortest     = 8               // characters of a webhook secret
 )
 
-// What a signature fails by. The answer is the same for all; the log tells them apart.
+// The faults of a signature. The answer is the same for all; the log tells them apart.
 var (
 	errSignatureForm  = errors.New("the signature header is malformed")
 	errSignatureWrong = errors.New("no signature matches")
@@ -40,7 +40,7 @@ func CheckWebhookSecrets(secrets []string) error {
 	return err
 }
 
-// Format keeps the secrets out of whatever prints a verifier.
+// Format keeps the secrets out when a verifier is printed.
 func (v *verifier) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "verifier of %d secrets", len(v.secrets))
 }
@@ -60,8 +60,8 @@ func newVerifier(secrets []string, now func() time.Time) (*verifier, error) {
 	return v, nil
 }
 
-// wrongSecret says why a text is no signing secret, without showing it. What is taken for one and is none would refuse
-// every event, and nobody would know why; so each mistake that people make has its name.
+// wrongSecret says why a text is no signing secret, without showing it. A text that is wrongly taken for one would
+// refuse every event, and nobody would know why; so each mistake that people make has its name.
 func wrongSecret(s string) string {
 	odd := strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 	switch {

@@ -16,7 +16,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// Role is what a token may do; each role may do all that the one before it may.
+// Role is the rights of a token; each role may do all that the one before it may.
 type Role string
 
 // The roles.
@@ -29,7 +29,7 @@ const (
 
 var ranks = map[Role]int{RoleViewer: 1, RoleOperator: 2, RoleAdmin: 3}
 
-// allows reports whether r may do what the needed role may. An unknown role may do nothing.
+// allows reports whether r includes the needed role. An unknown role may do nothing.
 func (r Role) allows(needed Role) bool { return ranks[r] >= ranks[needed] && ranks[r] > 0 }
 
 // Principal is who a request speaks for.
@@ -63,8 +63,8 @@ func NewToken(random io.Reader) (token, prefix string, hash []byte) {
 	return token, prefix, HashToken(token)
 }
 
-// HashToken returns what is stored of a token. It holds 256 bits of chance, so no slow hash
-// is needed.
+// HashToken returns the form in which a token is stored. It holds 256 bits of chance, so no slow
+// hash is needed.
 func HashToken(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
 	return sum[:]

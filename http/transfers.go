@@ -95,7 +95,7 @@ func conflictOf(a *ledger.Acceptance) *fault {
 	return f
 }
 
-// batchItem is what became of one order of a batch.
+// batchItem is the result of one order of a batch.
 type batchItem struct {
 	Status   int           `json:"status"`
 	Transfer *transferView `json:"transfer"`
@@ -104,8 +104,8 @@ type batchItem struct {
 	Warnings []fieldWarning `json:"warnings,omitempty"`
 }
 
-// createBatch registers many transfers in one commit, and answers for each in its place. What
-// is wrong with some does not stop the others.
+// createBatch registers many transfers in one commit, and answers for each in its place. Faults
+// of some do not stop the others.
 func (s *Server) createBatch(c *call) (reply, error) {
 	text, err := checkJSON(c.ctx.PostBody(), requestDepth)
 	if err != nil {

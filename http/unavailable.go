@@ -53,7 +53,7 @@ func Wait(public, admin *net.TCPListener, names []string) (*Waiting, error) {
 	return w, nil
 }
 
-// forUs refuses what was meant for another host, as [hosts.ours] does; the library has refused two of them.
+// forUs refuses a request that was meant for another host, as [hosts.ours] does; the library has refused two of them.
 // It hides the header behind an absolute URI, which nobody who is not a proxy sends: that is not ours either.
 func (w *Waiting) forUs(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(to nethttp.ResponseWriter, r *nethttp.Request) {
@@ -102,7 +102,7 @@ func answerProblem(to nethttp.ResponseWriter, r *nethttp.Request, f *fault) {
 }
 
 // lent is a listener that is given back rather than closed: a deadline that has passed ends
-// what waits in Accept.
+// the calls that wait in Accept.
 type lent struct{ *net.TCPListener }
 
 func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }

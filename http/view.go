@@ -28,7 +28,7 @@ type transferView struct {
 	HeldUntil         *time.Time         `json:"held_until"` // when the last hold ends by itself; null: never, or none stands
 	Holds             []holdView         `json:"holds"`
 	AmountReversed    int64              `json:"amount_reversed"`
-	AmountRemaining   int64              `json:"amount_remaining"` // what may still be reversed
+	AmountRemaining   int64              `json:"amount_remaining"` // may still be reversed
 	StripeID          *string            `json:"stripe_id"`
 	ErrorCode         *string            `json:"error_code"`
 	ErrorMessage      *string            `json:"error_message"`
@@ -147,7 +147,7 @@ func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
 		return w
 	}
 	due := !next.After(r.ReadAt)
-	// The plan is made from the ledger alone. What keeps every call from being made only the tree knows.
+	// The plan is made from the ledger alone. Only the tree knows why no call is made at all.
 	_, kind := r.Transfer.Current()
 	for _, n := range s.engine.Notices() {
 		if !due && n.Mover == ledger.MoveOfStripe {
@@ -177,7 +177,7 @@ func (s *Server) why(r *ledger.Record, live ledger.Live) whyView {
 	return w
 }
 
-// whyNotice is the reason of all that wait for what a notice is about.
+// whyNotice is the reason of all that wait until a notice is over.
 func whyNotice(n ledger.Notice) whyView {
 	w := whyView{Sentence: n.Text, Code: n.Code, Mover: orNull(n.Mover), NextAt: momentOrNull(n.Until)}
 	if n.Detail != "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// acceptedView is a transfer as it was taken, with what the client should look at all the same.
+// acceptedView is a transfer as it was taken, with warnings to the client.
 type acceptedView struct {
 	transferView
 	Warnings []fieldWarning `json:"warnings,omitempty"`

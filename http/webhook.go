@@ -16,7 +16,7 @@ import (
 // received is the whole answer to a stored event.
 var received = []byte(`{"received":true}`)
 
-// What became of a webhook, as its metric says.
+// The results of a webhook, as its metric says.
 const (
 	webhookReceived     = "received"
 	webhookIgnored      = "ignored"       // of the other mode
@@ -100,10 +100,10 @@ var (
 // longestText is of an event's type, account, version or object.
 const longestText = 255
 
-// parseEvent reads the few fields that are needed, of an event of any API version, and copies all that it keeps. What
-// Stripe signed is refused only when it is no event: Stripe would send it again for days and then disable the
-// endpoint. So a type may be any text, and what is not understood is left out. Events of the v2 API are thin: they
-// have no data, and name their object in related_object.
+// parseEvent reads the few fields that are needed, of an event of any API version, and copies all that it keeps. A
+// text that Stripe signed is refused only when it is no event: Stripe would send it again for days and then disable
+// the endpoint. So a type may be any text, and a field that is not understood is left out. Events of the v2 API are
+// thin: they have no data, and name their object in related_object.
 func parseEvent(body []byte) (ledger.StripeEvent, error) {
 	text, err := checkJSON(body, eventDepth)
 	if err != nil {

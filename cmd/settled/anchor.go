@@ -21,7 +21,7 @@ import (
 )
 
 // Whoever can write to the database can also forge the hashes in it. So the ends of the chains of seals
-// leave it every hour, by the log and the metrics, and to a file on request: what was before a kept end
+// leave it every hour, by the log and the metrics, and to a file on request: history before a kept end
 // can be changed no more without the audit telling of it.
 
 const (
@@ -77,7 +77,7 @@ func (a *anchor) tell(ctx context.Context) {
 	text := lines(heads)
 	sum := sha256.Sum256([]byte(strings.Join(text, "\n")))
 	a.seals.Set(float64(number))
-	a.head.Set(float64(binary.BigEndian.Uint64(sum[:8]) >> 12)) // what a float64 holds exactly
+	a.head.Set(float64(binary.BigEndian.Uint64(sum[:8]) >> 12)) // a float64 holds 52 bits exactly
 	a.log.Info("the history is sealed up to here", "seals", number, "head", fmt.Sprintf("%x", sum), "ends", text)
 }
 

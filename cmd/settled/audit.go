@@ -21,7 +21,7 @@ type auditCommand struct {
 	flags
 }
 
-// Run recomputes the books and compares them with what Stripe lists.
+// Run recomputes the books and compares them with Stripe's lists.
 func (c auditCommand) Run(ctx context.Context, proc process) error {
 	v, problems := gather(c.flags, proc.environ, ".env")
 	if v.value["STRIPE_WEBHOOK_SECRET"] == "" {
@@ -57,7 +57,7 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 	if key := (ledger.Binding{Account: id, Mode: conf.mode}); bound.Account != "" && bound.Account != id || bound.Mode != "" && bound.Mode != conf.mode {
 		return usageError{fmt.Errorf("the ledger belongs to %s, and the key to %s", bound, key)}
 	}
-	// What moves between the two readings looks like a difference. One that is real is
+	// A transfer that moves between the two readings looks like a difference. A real one is
 	// there again in a second audit.
 	report, accepted, err := c.once(ctx, d, client, conf)
 	if err == nil && len(report.Differences) > 0 {
@@ -79,8 +79,8 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 	return printReport(proc.stdout, report, accepted)
 }
 
-// once reads Stripe, then the ledger, and compares. What people have accepted is told apart, and left out
-// unless the audit is strict.
+// once reads Stripe, then the ledger, and compares. Findings that people have accepted are told apart, and
+// left out unless the audit is strict.
 func (c auditCommand) once(ctx context.Context, d *db.DB, client *stripe.Client, conf config) (report audit.Report, accepted []audit.Finding, err error) {
 	a := audit.New()
 	if !conf.reconcile.IgnoreForeign {
@@ -106,7 +106,7 @@ func (c auditCommand) once(ctx context.Context, d *db.DB, client *stripe.Client,
 	if accepted, err = d.Findings(ctx, audit.Filter{Accepted: true}); err != nil || c.Strict {
 		return report, accepted, err
 	}
-	as := make(map[string]string, len(accepted)) // what each said when it was
+	as := make(map[string]string, len(accepted)) // the sentence of each, as it was accepted
 	for _, f := range accepted {
 		as[f.Key()] = f.Detail
 	}
@@ -151,7 +151,7 @@ func auditLedger(ctx context.Context, d *db.DB, a *audit.Auditor) (audit.Report,
 	return a.Report(), nil
 }
 
-// printReport shows what was audited, and what people have accepted; its last line counts the differences.
+// printReport shows the sums and the accepted findings; its last line counts the differences.
 func printReport(w io.Writer, r audit.Report, accepted []audit.Finding) error {
 	fmt.Fprintf(w, "ledger:  %d transfers, %d reversals, %d of open outcome\n", r.Transfers, r.Reversals, r.Open)
 	fmt.Fprintf(w, "Stripe:  %d transfers, %d reversals, %d of them not ours\n", r.StripeTransfers, r.StripeReversals, r.Foreign)

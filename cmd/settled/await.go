@@ -24,8 +24,8 @@ const (
 // awaitLedger opens the ledger. A database that is away (down, starting, cut off, full, locked,
 // a standby) is waited for: a daemon that ended instead would be given up by its supervisor
 // after a few tries, and then need a person although the database is long back. Meanwhile
-// the listeners answer 503, and /readyz and the log say why. What waiting does not mend (a
-// wrong password, a database that does not exist, one that would lose commits, a file that is
+// the listeners answer 503, and /readyz and the log say why. A fault that waiting does not mend
+// (a wrong password, a database that does not exist, one that would lose commits, a file that is
 // damaged, a schema that is newer than this program) ends it at once.
 func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) (beginning, error) {
 	var waiting *http.Waiting
@@ -59,7 +59,7 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 	}
 }
 
-// beginning is what the daemon reads of its ledger before it acts.
+// beginning is the part of its ledger that the daemon reads before it acts.
 type beginning struct {
 	store     *db.DB
 	bound     ledger.Binding // whose ledger it is

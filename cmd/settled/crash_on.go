@@ -21,7 +21,7 @@ func crashStripe(s actors.Stripe) actors.Stripe { return crashingStripe{s} }
 func crashEngine(e http.Engine) http.Engine     { return crashingEngine{e} }
 func crashKeys(k http.Keys) http.Keys           { return crashingKeys{k} }
 
-// around passes the point before a call, and returns what passes the one after it.
+// around passes the point before a call, and returns a function that passes the one after it.
 func around(name string) (after func()) {
 	crash.Point(name + ".before")
 	return func() { crash.Point(name + ".after") }

@@ -41,8 +41,8 @@ const (
 )
 
 // demo is one run: a simulated Stripe in this process, the daemon in another that is killed
-// again and again, a platform that orders transfers and reversals, and an operator who looks
-// after what the machine may not decide.
+// again and again, a platform that orders transfers and reversals, and an operator who decides
+// where the machine may not.
 type demo struct {
 	proc   process
 	conf   demoCommand
@@ -132,7 +132,7 @@ func (c demoCommand) Run(ctx context.Context, proc process) error {
 	d.show.end()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		fmt.Fprintf(proc.stdout, "not everything came to its end within %s\n", demoPatience)
-		err = nil // the audit says what
+		err = nil // the audit tells
 	}
 	if err != nil {
 		keep = ctx.Err() == nil
@@ -169,7 +169,7 @@ func (d *demo) play(ctx context.Context) error {
 	return err
 }
 
-// watch shows the progress, and returns when all parts have done what they had to and nothing
+// watch shows the progress, and returns when all parts have done their work and nothing
 // is left unfinished.
 func (d *demo) watch(ctx context.Context, parts <-chan error, left int) error {
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
@@ -235,7 +235,7 @@ func (d *demo) audit(ctx context.Context, staying bool, admin, token string) err
 	return printReport(d.proc.stdout, report, nil)
 }
 
-// unfinished lists what was lost on the way: ordered, and at no end.
+// unfinished lists the orders that were lost on the way: they are at no end.
 func (d *demo) unfinished(ctx context.Context) []audit.Difference {
 	var lost []audit.Difference
 	for _, p := range d.plan {

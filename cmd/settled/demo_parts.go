@@ -12,7 +12,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// The parts of a demo beside the daemon: who orders, who looks after what is parked, and who
+// The parts of a demo beside the daemon: who orders, who looks after parked transfers, and who
 // kills. Each copes with a daemon that is gone for a moment by asking again.
 
 // again calls f until it says that it is done.
@@ -30,8 +30,8 @@ func again(ctx context.Context, every time.Duration, f func() (done bool, err er
 	}
 }
 
-// order is the platform: it orders the transfers in batches, and asks for reversals of what
-// was paid.
+// order is the platform: it orders the transfers in batches, and asks for reversals of those
+// that were paid.
 func (d *demo) order(ctx context.Context) error {
 	const batch = 20
 	ids := make([]ledger.ID, 0, len(d.plan))
@@ -90,8 +90,8 @@ func (d *demo) order(ctx context.Context) error {
 	})
 }
 
-// operate is the person on call: what is parked it looks up at Stripe, and says what became
-// of it.
+// operate is the person on call: it looks parked operations up at Stripe, and says how they
+// ended.
 func (d *demo) operate(ctx context.Context) {
 	again(ctx, 300*time.Millisecond, func() (bool, error) {
 		for _, status := range []ledger.State{ledger.Parked, ledger.ReversalPending} {
@@ -116,8 +116,8 @@ func (d *demo) operate(ctx context.Context) {
 	})
 }
 
-// heldAs looks a transfer up by its reference, or a reversal of it by its own, as a person would, in
-// what the simulator holds.
+// heldAs looks a transfer up by its reference, or a reversal of it by its own, as a person would, among
+// the simulator's objects.
 func heldAs(truth stripesim.Truth, transfer, reversal string) string {
 	for _, t := range truth.Transfers {
 		if t.Metadata[ledger.MetaReference] != transfer {

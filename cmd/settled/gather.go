@@ -12,7 +12,7 @@ import (
 	"github.com/settled/settled/db"
 )
 
-// values is what was given, by the environment variable's name, and where it came from.
+// values are the settings as given, by the environment variable's name, and where each came from.
 type values struct {
 	value  map[string]string
 	source map[string]string // "default", "environment", "file", ".env", "flag"

@@ -75,7 +75,7 @@ func isWord(text string) bool {
 // flushMost is how long the end of a process waits for Sentry.
 const flushMost = 2 * time.Second
 
-// flush waits, but not for longer than so, until what was reported to Sentry has gone out.
+// flush waits, but not for longer than so, until the reports to Sentry have gone out.
 func flush(log *slog.Logger, most time.Duration) {
 	if h, ok := log.Handler().(reporting); ok {
 		h.client.Flush(most)

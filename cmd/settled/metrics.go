@@ -14,7 +14,7 @@ import (
 	"github.com/settled/settled/ledger/audit"
 )
 
-// registerMetrics adds what only the database and the process know.
+// registerMetrics adds the metrics that only the database and the process know.
 func registerMetrics(r prometheus.Registerer, d *db.DB, log *slog.Logger) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "settled_build_info", Help: "1, with the version as labels."}, []string{"version", "go"})
 	build.WithLabelValues(version(), runtime.Version()).Set(1)
@@ -32,7 +32,7 @@ type counts struct {
 	last numbers
 }
 
-// numbers is what the database was asked last; nil: nobody knows.
+// numbers is the database's last answer; nil: nobody knows.
 type numbers struct {
 	transfers []db.Count
 	held      []db.HeldCount
@@ -92,10 +92,12 @@ func (c *counts) drifts(ch chan<- prometheus.Metric, drift []audit.Count) {
 	}
 }
 
-// aging are the states whose oldest transfer has an age worth an alert. What is held waits for somebody's word or a date,
-// and what is at an end grows old for ever.
-var aging = map[ledger.State]bool{ledger.Pending: true, ledger.Sending: true, ledger.FailedState: true, ledger.Unresolved: true,
-	ledger.Parked: true, ledger.ReversalPending: true}
+// aging are the states whose oldest transfer has an age worth an alert. A held one waits for somebody's word or a
+// date, and one at its end grows old for ever.
+var aging = map[ledger.State]bool{
+	ledger.Pending: true, ledger.Sending: true, ledger.FailedState: true, ledger.Unresolved: true,
+	ledger.Parked: true, ledger.ReversalPending: true,
+}
 
 func (c *counts) transfers(ch chan<- prometheus.Metric, counted []db.Count) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -119,7 +121,7 @@ func (c *counts) transfers(ch chan<- prometheus.Metric, counted []db.Count) {
 	}
 }
 
-// current asks the database, or returns what it said a moment ago.
+// current asks the database, or returns its answer of a moment ago.
 func (c *counts) current() (numbers, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

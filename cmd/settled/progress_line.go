@@ -24,7 +24,7 @@ func newProgressLine(out io.Writer, every time.Duration) *progressLine {
 	return &progressLine{out: out, terminal: isTerminal(out), every: every, began: time.Now()}
 }
 
-// show shows a line; on a terminal with what stands before it there.
+// show shows a line; on a terminal with the bar before it.
 func (l *progressLine) show(bar, line string) {
 	switch now := time.Now(); {
 	case l.terminal:

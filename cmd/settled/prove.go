@@ -91,7 +91,7 @@ func (c proveCommand) trace(conf prove.Config, out io.Writer) error {
 	return nil
 }
 
-// tally sums up what was tried.
+// tally sums up the worlds that were tried.
 type tally struct {
 	mu        sync.Mutex
 	next      uint64
@@ -241,7 +241,7 @@ func (c proveCommand) report(out io.Writer, o prove.Outcome) {
 // traceMost bounds the lines of a trace that are shown.
 const traceMost = 150
 
-// about picks the steps of a trace that concern what was violated, and those that concern all.
+// about picks the steps of a trace that concern the violated operations, and those that concern all.
 func about(trace []string, violations []audit.Violation) []string {
 	var lines []string
 	for _, line := range trace {
@@ -266,7 +266,7 @@ func about(trace []string, violations []audit.Violation) []string {
 	return lines
 }
 
-// summary prints the figures; its last line counts what was found.
+// summary prints the figures; its last line counts the violations.
 func (c proveCommand) summary(out io.Writer, all *tally, took time.Duration) {
 	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, the database put back %d times, %.1f years of virtual time, in %s\n",
 		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.losses, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))

@@ -27,8 +27,8 @@ func startProofWorker(conf prove.Config) (*proofWorker, error) {
 		return nil, err
 	}
 	p := &proofWorker{cmd: exec.Command(self, "prove", "--worker")}
-	// One thread, as one step runs at a time; what is not needed is collected seldom; and a
-	// stack begins as large as they mostly become: SQLite's are deep.
+	// One thread, as one step runs at a time; garbage is collected seldom; and a stack begins
+	// as large as they mostly become: SQLite's are deep.
 	p.cmd.Env = []string{"GOMAXPROCS=1", "GOGC=400", "GODEBUG=adaptivestackstart=1"}
 	p.cmd.Stderr = &p.errors
 	if p.in, err = p.cmd.StdinPipe(); err != nil {

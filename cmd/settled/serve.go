@@ -76,7 +76,7 @@ func ignoreHangup(log *slog.Logger) (end func()) {
 }
 
 // serve runs the daemon on two listeners until ctx ends or something makes it wrong to go on.
-// What opens first closes last.
+// The first to open is the last to close.
 func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) error {
 	crash.Point("start.listening")
 	began, err := awaitLedger(ctx, conf, log, public, admin, stdout)
@@ -169,8 +169,8 @@ func misbound(err error) error {
 	return err
 }
 
-// forget drops, once an hour, what is not kept for ever: stored answers of idempotent requests after a week, what
-// compares references after two days, and the payloads of old events.
+// forget drops, once an hour, rows that are not kept for ever: stored answers of idempotent requests after a week,
+// the forms by which references are compared after two days, and the payloads of old events.
 func forget(ctx context.Context, d *db.DB, eventRetention time.Duration, log *slog.Logger) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()

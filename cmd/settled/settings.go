@@ -118,7 +118,7 @@ type config struct {
 	notices        []ledger.Notice
 }
 
-// Format keeps the secrets out of whatever prints a config, whatever the verb.
+// Format keeps the secrets out when a config is printed, by every verb.
 func (c config) Format(f fmt.State, _ rune) { io.WriteString(f, "config[redacted]") }
 
 // LogValue keeps them out of the log.
@@ -183,7 +183,7 @@ func (v values) parse(sandbox bool) (config, []error) {
 	}
 	c.stripeKey = text("STRIPE_SECRET_KEY")
 	c.stripeBase = text("STRIPE_API_BASE")
-	// The client knows best what it takes.
+	// The client knows best which bases it takes.
 	stripeTakes := func(name, key, base string) bool {
 		client, err := stripe.New(stripe.Config{Key: key, Base: base})
 		if err != nil {

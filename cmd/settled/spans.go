@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// span is a range of sense of a duration. What lies outside is a slip of the pen: a walk each nanosecond, a wait of
+// span is a range of sense of a duration. A value outside is a slip of the pen: a walk each nanosecond, a wait of
 // a thousand years.
 type span struct{ least, most time.Duration }
 

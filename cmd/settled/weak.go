@@ -36,7 +36,7 @@ func (v values) checkDatabase() error {
 	return nil
 }
 
-// weak reports what is good enough for play, and not for a live key.
+// weak reports settings that are good enough for play, and not for a live key.
 func (v values) weak(c config) (problems []error) {
 	bad := func(name, format string, args ...any) {
 		problems = append(problems, fmt.Errorf(name+": with a live key, "+format, args...))

@@ -1,4 +1,4 @@
-// Package adapt fits the database to what package http asks for: the two know nothing of
+// Package adapt fits the database to the interfaces of package http: the two know nothing of
 // each other.
 package adapt
 

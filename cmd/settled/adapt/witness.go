@@ -5,7 +5,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// Witnessed says what the simulator holds in the ledger's words.
+// Witnessed tells a transfer of the simulator in the ledger's words.
 func Witnessed(t stripesim.Transfer) ledger.StripeTransfer {
 	s := ledger.StripeTransfer{
 		ID: t.ID, Amount: t.Amount, AmountReversed: t.AmountReversed, Currency: ledger.Currency(t.Currency), Destination: t.Destination,
