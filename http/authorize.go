@@ -21,7 +21,8 @@ const (
 	deniedHost      denial = "host"   // the request was meant for another host
 )
 
-var denials = [...]denial{deniedMissing, deniedMalformed, deniedUnknown, deniedExpired, deniedRevoked, deniedRole, deniedLocked, deniedHost}
+var denials = [...]denial{deniedMissing, deniedMalformed, deniedUnknown, deniedExpired, deniedRevoked, deniedRole,
+	deniedLocked, deniedHost}
 
 // miss describes a token that lets nobody in; its zero value is of one that does.
 type miss struct {
@@ -53,7 +54,8 @@ func (s *Server) authorize(c *call) error {
 	}
 	if !who.Role.allows(c.route.role) {
 		c.denied.why = deniedRole
-		return faultf(forbidden, "This needs the role %s, and the token %s has %s.", c.route.role, quote(who.Name), who.Role)
+		return faultf(forbidden, "This needs the role %s, and the token %s has %s.", c.route.role, quote(who.Name),
+			who.Role)
 	}
 	return nil
 }
@@ -72,8 +74,10 @@ func (s *Server) turnAway(c *call) error {
 	from := addressOf(c.ctx.RemoteAddr())
 	wait, begins := s.lockout.fail(guess{from, c.denied.prefix})
 	if begins {
-		s.log.LogAttrs(s.base, slog.LevelWarn, "too many wrong tokens: more of them are turned away, and right ones are taken",
-			slog.String("address", from.String()), slog.String("prefix", c.denied.prefix), slog.Duration("for", lockoutFor))
+		s.log.LogAttrs(s.base, slog.LevelWarn,
+			"too many wrong tokens: more of them are turned away, and right ones are taken",
+			slog.String("address", from.String()), slog.String("prefix", c.denied.prefix),
+			slog.Duration("for", lockoutFor))
 	}
 	if wait > 0 {
 		c.denied.why = deniedLocked
@@ -98,11 +102,13 @@ func (s *Server) recordDenial(c *call, status int) {
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("cause", string(c.denied.why)), slog.Int("status", status), slog.String("remote", c.ctx.RemoteAddr().String()),
+		slog.String("cause", string(c.denied.why)), slog.Int("status", status),
+		slog.String("remote", c.ctx.RemoteAddr().String()),
 		slog.String("method", clip(string(c.ctx.Method()))), slog.String("path", clip(string(c.ctx.Path()))),
 		slog.String("request_id", c.id), slog.String("settled_request_id", c.own),
 	}
-	for name, value := range map[string]string{"prefix": c.denied.prefix, "token": c.denied.name, "principal": c.principal.Name} {
+	for name, value := range map[string]string{"prefix": c.denied.prefix, "token": c.denied.name,
+		"principal": c.principal.Name} {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
 		}

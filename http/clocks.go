@@ -34,7 +34,8 @@ func viewClocks(s *ledger.ClockStanding) clocksView {
 		v.Database, v.Stripe = &database, &stripe
 	}
 	if t := s.Trust; t != nil {
-		v.Trust = &trustView{t.Clock, momentOrNull(t.At), byView{t.By.Principal, orNull(t.By.Reason), orNull(t.By.Message)}}
+		v.Trust = &trustView{t.Clock, momentOrNull(t.At),
+			byView{t.By.Principal, orNull(t.By.Reason), orNull(t.By.Message)}}
 	}
 	return v
 }

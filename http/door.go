@@ -76,7 +76,8 @@ func (s *Server) adminMisread(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case !errors.Is(err, fasthttp.ErrBodyTooLarge):
 	case len(ctx.Request.Header.RawHeaders()) == 0: // fasthttp forgot them with the chunks
-		s.answerUnread(ctx, faultf(bodyTooLarge, "The body is larger than this route takes; without a valid token, none takes any."), err)
+		s.answerUnread(ctx, faultf(bodyTooLarge,
+			"The body is larger than this route takes; without a valid token, none takes any."), err)
 		return
 	case s.unwelcome(ctx) != nil:
 		return
@@ -140,5 +141,6 @@ func (s *Server) answerBroken(ctx *fasthttp.RequestCtx, f *fault, err error) {
 	call := s.newCall(ctx, &lost, nil)
 	s.write(call, s.replyTo(f, "", call.id))
 	s.metrics.requests.WithLabelValues(noRoute, statusText(f.kind.status)).Inc()
-	s.log.Debug("request not read", "request_id", call.id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(), "error", err)
+	s.log.Debug("request not read", "request_id", call.id, "status", f.kind.status, "remote", ctx.RemoteAddr().String(),
+		"error", err)
 }

@@ -50,9 +50,11 @@ type proposalView struct {
 
 func viewFinding(f *audit.Finding, now time.Time) findingView {
 	v := findingView{
-		ID: f.ID, Object: "finding", Class: f.Class, Status: "open", Transfer: orNull(f.Transfer), StripeID: orNull(f.StripeID), StripeFor: f.Object,
+		ID: f.ID, Object: "finding", Class: f.Class, Status: "open", Transfer: orNull(f.Transfer),
+		StripeID: orNull(f.StripeID), StripeFor: f.Object,
 		Amount: f.Amount, Currency: orNull(f.Currency), Detail: f.Detail, Advice: f.Class.Advice(),
-		FirstSeen: momentOrNull(f.FirstSeen), LastSeen: momentOrNull(f.LastSeen), OpenedAt: momentOrNull(f.OpenedAt), ClearedAt: momentOrNull(f.ClearedAt),
+		FirstSeen: momentOrNull(f.FirstSeen), LastSeen: momentOrNull(f.LastSeen), OpenedAt: momentOrNull(f.OpenedAt),
+		ClearedAt: momentOrNull(f.ClearedAt),
 		AppliedAt: momentOrNull(f.AppliedAt), AcceptedAt: momentOrNull(f.AcceptedAt),
 		Until: momentOrNull(f.AcceptedUntil), SecondedAt: momentOrNull(f.SecondedAt), Seconded: f.AboutMoney(),
 	}
@@ -93,7 +95,8 @@ func viewWalk(w *audit.Walk) *walkView {
 	if w.No == 0 {
 		return nil
 	}
-	return &walkView{w.No, momentOrNull(w.BeganAt), momentOrNull(w.EndedAt), momentOrNull(w.Until), w.Reads, w.AtStripe, w.InLedger, w.Different}
+	return &walkView{w.No, momentOrNull(w.BeganAt), momentOrNull(w.EndedAt), momentOrNull(w.Until), w.Reads, w.AtStripe,
+		w.InLedger, w.Different}
 }
 
 // statusView is the reconciler from outside.
@@ -154,7 +157,8 @@ func (s *Server) listDrift(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("ask the reconciler: %w", err)
 	}
-	p := driftPage{Data: make([]findingView, 0, size), Summary: driftSummary{make([]countView, len(counts)), viewStatus(&status)}}
+	p := driftPage{Data: make([]findingView, 0, size),
+		Summary: driftSummary{make([]countView, len(counts)), viewStatus(&status)}}
 	if len(list) > size {
 		list = list[:size]
 		next := cursor(list[size-1].ID)

@@ -15,7 +15,8 @@ const headersMost = 100 // header lines of one request
 // onlyOnce are headers of which a second one is never honest: a proxy may have gone by the other.
 var onlyOnce = [...][]byte{
 	[]byte("Content-Length"), []byte("Transfer-Encoding"),
-	[]byte("Content-Type"), []byte("Content-Encoding"), []byte("Authorization"), []byte("Idempotency-Key"), []byte("X-Request-Id"),
+	[]byte("Content-Type"), []byte("Content-Encoding"), []byte("Authorization"), []byte("Idempotency-Key"),
+	[]byte("X-Request-Id"),
 }
 
 // Places in onlyOnce.
@@ -91,7 +92,8 @@ func rawCount(h *fasthttp.RequestHeader, name string) (n int) {
 }
 
 func headerFault(name, detail string) *fault {
-	return &fault{kind: invalidHeader, detail: "Nothing was done. See errors for the header and its remedy.", fields: ledger.FieldErrors{{Field: name, Detail: detail}}}
+	return &fault{kind: invalidHeader, detail: "Nothing was done. See errors for the header and its remedy.",
+		fields: ledger.FieldErrors{{Field: name, Detail: detail}}}
 }
 
 // plainJSON refuses a body that is not application/json as it stands.

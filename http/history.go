@@ -48,7 +48,8 @@ func (s *Server) getHistory(c *call) (reply, error) {
 	p := page{Data: make([]json.RawMessage, 0, size), Next: earlier(chapter)}
 	of := make(map[int64][]postingView)
 	for _, x := range chapter.Postings {
-		of[x.Version] = append(of[x.Version], postingView{x.Version, momentOrNull(x.At), x.Account, x.Amount, x.Currency})
+		of[x.Version] = append(of[x.Version],
+			postingView{x.Version, momentOrNull(x.At), x.Account, x.Amount, x.Currency})
 	}
 	for i := len(chapter.History) - 1; i >= 0; i-- {
 		h := &chapter.History[i]

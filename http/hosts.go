@@ -15,7 +15,8 @@ func CheckHost(name string) error {
 		return nil
 	}
 	odd := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			r == '-' || r == '_' || r == '.')
 	}
 	if name == "" || len(name) > 253 || strings.ContainsFunc(name, odd) || strings.HasPrefix(name, ".") {
 		return fmt.Errorf("%s is no host: write a name or an address alone, such as settled.internal, without scheme, port or *", quote(name))
@@ -57,7 +58,8 @@ func (h hosts) ours(ctx *fasthttp.RequestCtx) *fault {
 }
 
 func misdirectedTo(host string) *fault {
-	return faultf(misdirected, "%s is not served here. ADMIN_HOSTS lists the names that are, beside loopback's.", quote(host))
+	return faultf(misdirected, "%s is not served here. ADMIN_HOSTS lists the names that are, beside loopback's.",
+		quote(host))
 }
 
 func (h hosts) answers(name string, local net.Addr) bool {

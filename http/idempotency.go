@@ -29,7 +29,8 @@ func (s *Server) once(c *call) (reply, error) {
 		return c.route.handle(s, c)
 	}
 	if len(given) > keyLongest || strings.ContainsFunc(string(given), func(r rune) bool { return r < ' ' || r > '~' }) {
-		return reply{}, headerFault("Idempotency-Key", fmt.Sprintf("must have 1 to %d printable ASCII characters", keyLongest))
+		return reply{}, headerFault("Idempotency-Key",
+			fmt.Sprintf("must have 1 to %d printable ASCII characters", keyLongest))
 	}
 	// Two principals, or two routes, may use the same key without meeting each other.
 	// In capitals an ID is the same, and all else of a path has small letters alone.

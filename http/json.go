@@ -273,7 +273,9 @@ func (f *form) integer(name string) (int64, bool) {
 	}
 	text := string(raw)
 	if strings.ContainsAny(text, ".eE") {
-		f.refuse(name, "must be a whole number of minor units (cents), without fraction or exponent, not %s: 12.30 EUR is 1230", clip(text))
+		f.refuse(name,
+			"must be a whole number of minor units (cents), without fraction or exponent, not %s: 12.30 EUR is 1230",
+			clip(text))
 		return 0, false
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
@@ -304,7 +306,8 @@ func (f *form) moment(name string) time.Time {
 func parseMoment(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s is no RFC 3339 time with a zone: write it such as 2026-01-31T12:00:00Z", quote(s))
+		return time.Time{}, fmt.Errorf("%s is no RFC 3339 time with a zone: write it such as 2026-01-31T12:00:00Z",
+			quote(s))
 	}
 	t = t.UTC().Truncate(time.Microsecond)
 	if y := t.Year(); y < 2000 || y > 2199 {

@@ -133,7 +133,8 @@ func (l *listener) know(c *conn) *fault {
 		return nil
 	}
 	if full, ofAddress := l.known.exceeded(c.from); full && ofAddress {
-		return &fault{kind: tooManyRequests, detail: "There are too many connections from this address.", retryAfter: retryAfterAMoment}
+		return &fault{kind: tooManyRequests, detail: "There are too many connections from this address.",
+			retryAfter: retryAfterAMoment}
 	} else if full {
 		return &fault{kind: unavailable, detail: "There are too many connections.", retryAfter: retryAfterAMoment}
 	}

@@ -11,7 +11,8 @@ import (
 // messageNamespace derives the ID of a message from the idempotency key that it came with.
 var messageNamespace = uuid.MustParse("1c5d7e0a-6a0e-5b7e-8f4e-0d7a3c9e21b4")
 
-var messageNames = []string{"type", "reason", "amount", "reference", "until", "outcome", "stripe_id", "reversal", "override"}
+var messageNames = []string{"type", "reason", "amount", "reference", "until", "outcome", "stripe_id", "reversal",
+	"override"}
 
 // injectMessage hands a person's message to the engine, which audits it before it acts.
 func (s *Server) injectMessage(c *call) (reply, error) {

@@ -66,7 +66,8 @@ func (s *Server) exposition(c *call) (reply, error) {
 			return reply{}, fmt.Errorf("gather metrics: %w", err)
 		}
 	}
-	format := expfmt.NegotiateAccept(nethttp.Header{"Accept": {string(c.ctx.Request.Header.Peek("Accept"))}}, expfmt.DefaultAcceptedFormats()...)
+	format := expfmt.NegotiateAccept(nethttp.Header{"Accept": {string(c.ctx.Request.Header.Peek("Accept"))}},
+		expfmt.DefaultAcceptedFormats()...)
 	var b bytes.Buffer
 	encoder := expfmt.NewEncoder(&b, format)
 	for _, f := range families {

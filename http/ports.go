@@ -39,7 +39,8 @@ type Engine interface {
 	Reconcile(ctx context.Context, by ledger.By) (audit.Status, error)
 	// Mend carries out a person's decision about a finding; until is when an accepted one is open again. A
 	// message acts once.
-	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, until time.Time, by ledger.By) (audit.Finding, error)
+	Mend(ctx context.Context, finding ledger.ID, how audit.Mending, until time.Time,
+		by ledger.By) (audit.Finding, error)
 }
 
 // Store is the ledger's database, for reading.

@@ -99,7 +99,8 @@ func faultf(k *kind, format string, args ...any) *fault {
 
 // wrongFields is the fault of an input with wrong fields.
 func wrongFields(wrong ledger.FieldErrors) *fault {
-	return &fault{kind: invalidRequest, detail: "Nothing was done. See errors for each field and its remedy.", fields: wrong}
+	return &fault{kind: invalidRequest, detail: "Nothing was done. See errors for each field and its remedy.",
+		fields: wrong}
 }
 
 // wrongField is the fault of an input with one wrong field.
@@ -133,8 +134,10 @@ func faultOf(err error) (f *fault, known bool) {
 		f := faultf(unavailable, "Stripe could not be read, so nothing was done (%s). Ask again once it answers.", said)
 		f.retryAfter = retryAfterAMoment
 		return f, true
-	case errors.Is(err, ledger.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		f := faultf(unavailable, "The ledger did not answer in time. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
+	case errors.Is(err, ledger.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled):
+		f := faultf(unavailable,
+			"The ledger did not answer in time. Ask again: with the same reference or Idempotency-Key nothing happens twice.")
 		f.retryAfter = retryAfterAMoment
 		return f, true
 	}

@@ -21,7 +21,8 @@ const (
 )
 
 // filterNames are the query parameters of a list, as far as this version has them.
-var filterNames = []string{"status", "seller", "destination", "reference", "payment", "created_after", "created_before", "error_code", "limit", "cursor", "format"}
+var filterNames = []string{"status", "seller", "destination", "reference", "payment", "created_after", "created_before",
+	"error_code", "limit", "cursor", "format"}
 
 // query returns the query's parameters. Each of them must be among the names, and given once.
 func query(c *call, names []string) (map[string]string, error) {
@@ -76,8 +77,9 @@ func parseFilter(given map[string]string) (ledger.Filter, error) {
 		wrong = append(wrong, ledger.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
 	}
 	f := ledger.Filter{
-		Seller: given["seller"], Destination: given["destination"], Reference: given["reference"], ErrorCode: given["error_code"],
-		Limit: limitDefault,
+		Seller: given["seller"], Destination: given["destination"], Reference: given["reference"],
+		ErrorCode: given["error_code"],
+		Limit:     limitDefault,
 	}
 	var err error
 	if s, ok := given["status"]; ok {

@@ -159,7 +159,8 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, route *route, h hosts) {
 	}
 	if s.log.Enabled(s.base, level) {
 		attrs := []slog.Attr{
-			slog.String("request_id", c.id), slog.String("settled_request_id", c.own), slog.String("method", string(ctx.Method())), slog.String("route", name),
+			slog.String("request_id", c.id), slog.String("settled_request_id", c.own),
+			slog.String("method", string(ctx.Method())), slog.String("route", name),
 			slog.Int("status", r.status), slog.Duration("took", took), slog.String("remote", ctx.RemoteAddr().String()),
 		}
 		if c.principal.Name != "" {
@@ -233,7 +234,8 @@ func (s *Server) refuse(c *call, err error) reply {
 // replyTo is the answer to a fault.
 func (s *Server) replyTo(f *fault, instance, id string) reply {
 	return reply{
-		status: f.kind.status, body: f.text(instance, id), problem: true, passing: f.kind.passing(), challenge: f.challenge,
+		status: f.kind.status, body: f.text(instance, id), problem: true, passing: f.kind.passing(),
+		challenge:  f.challenge,
 		retryAfter: int((f.retryAfter + 999999999) / 1000000000), // whole seconds, rounded up
 	}
 }
@@ -280,7 +282,8 @@ func (s *Server) newCall(ctx *fasthttp.RequestCtx, route *route, h hosts) *call 
 	harmless := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
 	}
-	if given != "" && len(given) <= requestIDLongest && !strings.ContainsFunc(given, func(r rune) bool { return !harmless(r) }) {
+	if given != "" && len(given) <= requestIDLongest &&
+		!strings.ContainsFunc(given, func(r rune) bool { return !harmless(r) }) {
 		c.id = given
 	}
 	return c

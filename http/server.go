@@ -21,7 +21,7 @@ import (
 // bounded by connections × body; the admin listener reads none from who shows no token.
 const (
 	headerBytes     = 8 << 10
-	webhookBytes    = 1 << 20 // Stripe's events have a few kB; an invoice of many lines, or a large account, some hundred
+	webhookBytes    = 1 << 20 // Stripe's events have a few kB; an invoice of many lines some hundred
 	adminBytes      = 1 << 20
 	batchBytes      = 4 << 20 // 1,000 orders of 4 kB
 	messageBytes    = 64 << 10
@@ -101,7 +101,8 @@ func (c Config) Format(f fmt.State, verb rune) {
 
 // LogValue is the config without its secrets.
 func (c Config) LogValue() slog.Value {
-	return slog.GroupValue(slog.Int("webhook_secrets", len(c.WebhookSecrets)), slog.Int("bootstrap_tokens", len(c.Bootstrap)), slog.Any("limits", c.Limits))
+	return slog.GroupValue(slog.Int("webhook_secrets", len(c.WebhookSecrets)),
+		slog.Int("bootstrap_tokens", len(c.Bootstrap)), slog.Any("limits", c.Limits))
 }
 
 // Server is both listeners' handlers. Make one with [New].
@@ -207,7 +208,8 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) newServer(routes []route, h hosts, body int, perPath func(*fasthttp.RequestHeader) fasthttp.RequestConfig) (*fasthttp.Server, error) {
+func (s *Server) newServer(routes []route, h hosts, body int,
+	perPath func(*fasthttp.RequestHeader) fasthttp.RequestConfig) (*fasthttp.Server, error) {
 	r, err := s.newRouter(routes, h)
 	if err != nil {
 		return nil, err

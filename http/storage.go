@@ -26,7 +26,8 @@ func kept(r reply) []byte {
 	if err := json.Unmarshal(r.body, &p); err != nil {
 		panic(fmt.Sprintf("http: a refusal is no problem: %v", err))
 	}
-	short := problem{Type: p.Type, Title: p.Title, Status: p.Status, RequestID: p.RequestID, Retryable: p.Retryable, Existing: p.Existing}
+	short := problem{Type: p.Type, Title: p.Title, Status: p.Status, RequestID: p.RequestID, Retryable: p.Retryable,
+		Existing: p.Existing}
 	short.Detail = fmt.Sprintf("This was refused before, and named %d errors. That answer was too long to keep (sha256 %x): send the request under another key to hear it again.",
 		len(p.Errors), sha256.Sum256(r.body))
 	return mustJSON(short)

@@ -191,7 +191,8 @@ func (k *keyring) candidates(ctx context.Context, prefix string) ([]Token, error
 // bearer reads an Authorization header.
 func bearer(header string) (string, bool) {
 	scheme, token, ok := strings.Cut(header, " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > tokenLongest || strings.ContainsFunc(token, notVisible) {
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > tokenLongest ||
+		strings.ContainsFunc(token, notVisible) {
 		return "", false
 	}
 	return token, true

@@ -24,8 +24,9 @@ func parseOrder(object []byte) (ledger.Order, error) {
 	f := newForm(object, orderNames)
 	o := ledger.Order{
 		Reference: f.text("reference"), Seller: f.text("seller"), Destination: f.text("destination"),
-		SourceTransaction: f.text("source_transaction"), TransferGroup: f.text("transfer_group"), Description: f.text("description"),
-		NotBefore: f.moment("not_before"), Metadata: f.texts("metadata"),
+		SourceTransaction: f.text("source_transaction"), TransferGroup: f.text("transfer_group"),
+		Description: f.text("description"),
+		NotBefore:   f.moment("not_before"), Metadata: f.texts("metadata"),
 	}
 	o.Money.Currency = ledger.Currency(f.text("currency"))
 	if code, err := ledger.ParseCurrency(string(o.Money.Currency)); err == nil {
@@ -63,7 +64,8 @@ func (s *Server) createTransfer(c *call) (reply, error) {
 	if a.Conflict {
 		return reply{}, conflictOf(a)
 	}
-	r := reply{status: statusOf(a), body: mustJSON(acceptedView{viewTransfer(&a.Transfer), s.warnings(c, []ledger.Order{order})[order.Reference]})}
+	r := reply{status: statusOf(a),
+		body: mustJSON(acceptedView{viewTransfer(&a.Transfer), s.warnings(c, []ledger.Order{order})[order.Reference]})}
 	if a.Created {
 		r.location = "/v1/transfers/" + a.Transfer.ID.String()
 	}
@@ -89,7 +91,8 @@ func statusOf(a *ledger.Acceptance) int {
 }
 
 func conflictOf(a *ledger.Acceptance) *fault {
-	f := faultf(referenceConflict, "Transfer %s has the reference %s, with another content: use another reference, or send what was sent before.",
+	f := faultf(referenceConflict,
+		"Transfer %s has the reference %s, with another content: use another reference, or send what was sent before.",
 		a.Transfer.ID, quote(a.Transfer.Reference))
 	f.existing = &a.Transfer.ID
 	return f
@@ -244,7 +247,8 @@ func pathID(c *call, of string) (ledger.ID, error) {
 	text, _ := c.ctx.UserValue("id").(string)
 	id, err := ledger.ParseID(text)
 	if err != nil || id.String() != strings.ToLower(text) {
-		return uuid.Nil, faultf(notFound, "%s is no %s's ID: it looks like 0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e.", quote(text), of)
+		return uuid.Nil, faultf(notFound, "%s is no %s's ID: it looks like 0198a3c0-5b7e-7c21-9d3f-3f1c2a4b5d6e.",
+			quote(text), of)
 	}
 	return id, nil
 }

@@ -40,9 +40,11 @@ func Wait(public, admin *net.TCPListener, names []string) (*Waiting, error) {
 	})
 	probes.HandleFunc("GET /readyz", w.readyz)
 	limits := DefaultLimits()
-	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse), admin: w.forUs(probes)} {
+	for l, handler := range map[*net.TCPListener]nethttp.Handler{public: nethttp.HandlerFunc(w.refuse),
+		admin: w.forUs(probes)} {
 		own := lent{l}
-		server := &nethttp.Server{Handler: handler, ReadTimeout: limits.Read, WriteTimeout: limits.Write, IdleTimeout: limits.Idle,
+		server := &nethttp.Server{Handler: handler, ReadTimeout: limits.Read, WriteTimeout: limits.Write,
+			IdleTimeout:    limits.Idle,
 			MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
 		server.SetKeepAlivesEnabled(false) // whoever asks again is to reach the daemon itself
 		w.lent, w.servers = append(w.lent, own), append(w.servers, server)
@@ -92,7 +94,8 @@ func (w *Waiting) readyz(to nethttp.ResponseWriter, _ *nethttp.Request) {
 
 func (w *Waiting) refuse(to nethttp.ResponseWriter, r *nethttp.Request) {
 	to.Header().Set("Retry-After", strconv.Itoa(int(retryAfterAMoment.Seconds())))
-	answerProblem(to, r, faultf(unavailable, "The daemon has started and waits for its database. Ask again: with the same reference or Idempotency-Key nothing happens twice."))
+	answerProblem(to, r, faultf(unavailable,
+		"The daemon has started and waits for its database. Ask again: with the same reference or Idempotency-Key nothing happens twice."))
 }
 
 func answerProblem(to nethttp.ResponseWriter, r *nethttp.Request, f *fault) {

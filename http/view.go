@@ -73,7 +73,8 @@ type holdView struct {
 func viewHolds(t *ledger.Transfer, operation ledger.ID) (by *ledger.HoldSource, until *time.Time, all []holdView) {
 	all = []holdView{}
 	for _, h := range t.HoldsOf(operation) {
-		all = append(all, holdView{h.ID, h.Source, orNull(h.Reason), orNull(h.By), momentOrNull(h.Since), momentOrNull(h.Until)})
+		all = append(all, holdView{h.ID, h.Source, orNull(h.Reason), orNull(h.By), momentOrNull(h.Since),
+			momentOrNull(h.Until)})
 	}
 	longest, _ := t.HeldLongest(operation)
 	return orNull(longest.Source), momentOrNull(longest.Until), all
@@ -100,8 +101,9 @@ func viewTransfer(t *ledger.Transfer) transferView {
 	v := transferView{
 		ID: t.ID, Object: "transfer", Reference: t.Reference, Seller: t.Seller, Destination: t.Destination,
 		Amount: t.Money.Amount, Currency: t.Money.Currency,
-		SourceTransaction: orNull(t.SourceTransaction), TransferGroup: orNull(t.TransferGroup), Description: orNull(t.Description),
-		NotBefore: momentOrNull(t.NotBefore), Metadata: t.Metadata,
+		SourceTransaction: orNull(t.SourceTransaction), TransferGroup: orNull(t.TransferGroup),
+		Description: orNull(t.Description),
+		NotBefore:   momentOrNull(t.NotBefore), Metadata: t.Metadata,
 		Status:         t.Status(),
 		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.Operation.StripeID),
 		ErrorCode: orNull(t.Operation.ErrorCode), ErrorMessage: orNull(t.Operation.ErrorMessage),
@@ -115,7 +117,8 @@ func viewTransfer(t *ledger.Transfer) transferView {
 	}
 	for i, r := range t.Reversals {
 		v.Reversals[i] = reversalView{
-			ID: r.ID, Object: "reversal", Reference: orNull(r.Reference), Amount: r.Amount, Status: r.State, Cause: orNull(r.Cause), External: r.External,
+			ID: r.ID, Object: "reversal", Reference: orNull(r.Reference), Amount: r.Amount, Status: r.State,
+			Cause: orNull(r.Cause), External: r.External,
 			StripeID: orNull(r.StripeID), ErrorCode: orNull(r.ErrorCode), ErrorMessage: orNull(r.ErrorMessage),
 			Generation: r.Generation, CreatedAt: momentOrNull(r.CreatedAt), UpdatedAt: momentOrNull(r.Since),
 		}

@@ -43,7 +43,8 @@ func (s *Server) webhook(c *call) (reply, error) {
 	case errors.Is(err, errSignatureStale):
 		count("", webhookStale)
 		s.complain(c, err)
-		return reply{}, faultf(invalidSignature, "The signature's time is more than %s from now: is it a replay, or is a clock wrong?", signatureTolerance)
+		return reply{}, faultf(invalidSignature,
+			"The signature's time is more than %s from now: is it a replay, or is a clock wrong?", signatureTolerance)
 	case err != nil:
 		count("", webhookBadSignature)
 		s.complain(c, err)
@@ -64,7 +65,8 @@ func (s *Server) webhook(c *call) (reply, error) {
 		// A live Connect endpoint is sent test events too. Refusing them would have Stripe
 		// send them again for days, and then disable the endpoint.
 		count(event.Type, webhookIgnored)
-		s.log.Info("webhook of the other mode ignored", "event", event.ID, "type", event.Type, "livemode", event.Livemode)
+		s.log.Info("webhook of the other mode ignored", "event", event.ID, "type", event.Type,
+			"livemode", event.Livemode)
 		return reply{status: 200, body: received}, nil
 	}
 	if err := s.engine.Receive(c.within, []ledger.StripeEvent{event}); err != nil {
@@ -76,7 +78,8 @@ func (s *Server) webhook(c *call) (reply, error) {
 		return reply{}, fmt.Errorf("store event %s: %w", event.ID, err)
 	}
 	count(event.Type, webhookReceived)
-	s.log.LogAttrs(c.within, slog.LevelDebug, "webhook stored", slog.String("event", event.ID), slog.String("type", event.Type))
+	s.log.LogAttrs(c.within, slog.LevelDebug, "webhook stored", slog.String("event", event.ID),
+		slog.String("type", event.Type))
 	return reply{status: 200, body: received}, nil
 }
 

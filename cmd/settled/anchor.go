@@ -41,7 +41,8 @@ type anchor struct {
 // anchorHourly tells where the chains of seals end, now and every hour.
 func anchorHourly(ctx context.Context, r prometheus.Registerer, d *db.DB, log *slog.Logger) {
 	a := anchor{db: d, log: log,
-		seals: prometheus.NewGauge(prometheus.GaugeOpts{Name: "settled_seals", Help: "Seals in the chains across all of the history, when they were told last."}),
+		seals: prometheus.NewGauge(prometheus.GaugeOpts{Name: "settled_seals",
+			Help: "Seals in the chains across all of the history, when they were told last."}),
 		head: prometheus.NewGauge(prometheus.GaugeOpts{Name: "settled_seals_head",
 			Help: "The first 52 bits of the hash of the ends of the chains, when they were told last: the log has all of it."})}
 	r.MustRegister(a.seals, a.head)
@@ -108,7 +109,8 @@ func auditKept(ctx context.Context, d *db.DB, path string) (found []audit.Differ
 		err = d.HasSeal(ctx, seal)
 		if errors.Is(err, db.ErrSealGone) {
 			found = append(found, audit.Difference{Class: audit.Chain,
-				Detail: fmt.Sprintf("seal %d of chain %d, which was kept at %s, is missing; expected the hash %.16s", seal.No, seal.Chain, when, seal.Hash)})
+				Detail: fmt.Sprintf("seal %d of chain %d, which was kept at %s, is missing; expected the hash %.16s",
+					seal.No, seal.Chain, when, seal.Hash)})
 		} else if err != nil {
 			return nil, err
 		}

@@ -41,7 +41,8 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 	if err := d.Check(ctx); err != nil {
 		return err
 	}
-	client, err := stripe.New(stripe.Config{Key: conf.stripeKey, Base: conf.stripeBase, Timeout: max(conf.callTimeout(), 10*time.Second), Log: log})
+	client, err := stripe.New(stripe.Config{Key: conf.stripeKey, Base: conf.stripeBase,
+		Timeout: max(conf.callTimeout(), 10*time.Second), Log: log})
 	if err != nil {
 		return usageError{err}
 	}
@@ -54,7 +55,8 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 	if err != nil {
 		return err
 	}
-	if key := (ledger.Binding{Account: id, Mode: conf.mode}); bound.Account != "" && bound.Account != id || bound.Mode != "" && bound.Mode != conf.mode {
+	if key := (ledger.Binding{Account: id, Mode: conf.mode}); bound.Account != "" && bound.Account != id ||
+		bound.Mode != "" && bound.Mode != conf.mode {
 		return usageError{fmt.Errorf("the ledger belongs to %s, and the key to %s", bound, key)}
 	}
 	// A transfer that moves between the two readings looks like a difference. A real one is
@@ -63,7 +65,8 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 	if err == nil && len(report.Differences) > 0 {
 		var again audit.Report
 		if again, accepted, err = c.once(ctx, d, client, conf); err == nil {
-			again.Differences = slices.DeleteFunc(again.Differences, func(x audit.Difference) bool { return !slices.Contains(report.Differences, x) })
+			again.Differences = slices.DeleteFunc(again.Differences,
+				func(x audit.Difference) bool { return !slices.Contains(report.Differences, x) })
 			report = again
 		}
 	}
@@ -81,7 +84,8 @@ func (c auditCommand) Run(ctx context.Context, proc process) error {
 
 // once reads Stripe, then the ledger, and compares. Findings that people have accepted are told apart, and
 // left out unless the audit is strict.
-func (c auditCommand) once(ctx context.Context, d *db.DB, client *stripe.Client, conf config) (report audit.Report, accepted []audit.Finding, err error) {
+func (c auditCommand) once(ctx context.Context, d *db.DB, client *stripe.Client,
+	conf config) (report audit.Report, accepted []audit.Finding, err error) {
 	a := audit.New()
 	if !conf.reconcile.IgnoreForeign {
 		a.Strict()
@@ -154,9 +158,11 @@ func auditLedger(ctx context.Context, d *db.DB, a *audit.Auditor) (audit.Report,
 // printReport shows the sums and the accepted findings; its last line counts the differences.
 func printReport(w io.Writer, r audit.Report, accepted []audit.Finding) error {
 	fmt.Fprintf(w, "ledger:  %d transfers, %d reversals, %d of open outcome\n", r.Transfers, r.Reversals, r.Open)
-	fmt.Fprintf(w, "Stripe:  %d transfers, %d reversals, %d of them not ours\n", r.StripeTransfers, r.StripeReversals, r.Foreign)
+	fmt.Fprintf(w, "Stripe:  %d transfers, %d reversals, %d of them not ours\n", r.StripeTransfers, r.StripeReversals,
+		r.Foreign)
 	for _, c := range slices.Sorted(maps.Keys(r.Paid)) {
-		fmt.Fprintf(w, "paid %s, of which %s came back\n", ledger.Money{Amount: r.Paid[c], Currency: c}, ledger.Money{Amount: r.Returned[c], Currency: c})
+		fmt.Fprintf(w, "paid %s, of which %s came back\n", ledger.Money{Amount: r.Paid[c], Currency: c},
+			ledger.Money{Amount: r.Returned[c], Currency: c})
 	}
 	for _, x := range r.Differences {
 		fmt.Fprintln(w, x)
@@ -168,7 +174,8 @@ func printReport(w io.Writer, r audit.Report, accepted []audit.Finding) error {
 		if !f.SecondedAt.IsZero() {
 			by, why = by+" and "+f.SecondedBy.Principal, fmt.Sprintf("%s, %q", why, f.SecondedBy.Reason)
 		}
-		fmt.Fprintf(w, "accepted: %s; %s; by %s until %s: %s\n", f.Difference, ledger.Money{Amount: f.Amount, Currency: f.Currency}, by,
+		fmt.Fprintf(w, "accepted: %s; %s; by %s until %s: %s\n", f.Difference,
+			ledger.Money{Amount: f.Amount, Currency: f.Currency}, by,
 			f.AcceptedUntil.UTC().Format(time.DateOnly), why)
 	}
 	for _, c := range slices.Sorted(maps.Keys(sums)) {

@@ -27,7 +27,8 @@ const (
 // the listeners answer 503, and /readyz and the log say why. A fault that waiting does not mend
 // (a wrong password, a database that does not exist, one that would lose commits, a file that is
 // damaged, a schema that is newer than this program) ends it at once.
-func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener, stdout io.Writer) (beginning, error) {
+func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, admin net.Listener,
+	stdout io.Writer) (beginning, error) {
 	var waiting *http.Waiting
 	var said string
 	defer func() {
@@ -41,7 +42,8 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 			return b, err
 		}
 		if waiting == nil {
-			if waiting, err = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener), conf.adminHosts); err != nil {
+			if waiting, err = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener),
+				conf.adminHosts); err != nil {
 				return beginning{}, err
 			}
 		}

@@ -84,7 +84,8 @@ func (s crashingStore) Receipt(ctx context.Context, message ledger.ID) (ledger.R
 	return s.Store.Receipt(ctx, message)
 }
 
-func (s crashingStore) OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead time.Duration) (audit.Walk, bool, error) {
+func (s crashingStore) OpenWalk(ctx context.Context, owner ledger.ID, every, stale,
+	ahead time.Duration) (audit.Walk, bool, error) {
 	defer around("store.open_walk")()
 	return s.Store.OpenWalk(ctx, owner, every, stale, ahead)
 }
@@ -94,7 +95,8 @@ func (s crashingStore) SaveWalk(ctx context.Context, w audit.Walk) (audit.Walk, 
 	return s.Store.SaveWalk(ctx, w)
 }
 
-func (s crashingStore) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) ([]audit.Finding, []bool, error) {
+func (s crashingStore) Judge(ctx context.Context, objects []string, walk int64,
+	found []audit.Finding) ([]audit.Finding, []bool, error) {
 	defer around("store.judge")()
 	return s.Store.Judge(ctx, objects, walk, found)
 }
@@ -135,7 +137,8 @@ func (e crashingEngine) Receive(ctx context.Context, events []ledger.StripeEvent
 
 type crashingKeys struct{ http.Keys }
 
-func (k crashingKeys) ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (http.Claim, error) {
+func (k crashingKeys) ClaimKey(ctx context.Context, key, fingerprint string,
+	staleAfter time.Duration) (http.Claim, error) {
 	defer around("keys.claim")()
 	return k.Keys.ClaimKey(ctx, key, fingerprint, staleAfter)
 }

@@ -66,7 +66,8 @@ func (c demoCommand) Run(ctx context.Context, proc process) error {
 	}
 	seed := seedOr(c.Seed)
 	d := &demo{proc: proc, conf: c, seed: seed, plan: planTraffic(seed, c.Transfers)}
-	fmt.Fprintf(proc.stdout, "settled demo: %d transfers, faults %s, %d kills, seed %d\n", c.Transfers, c.Faults, c.Kills, seed)
+	fmt.Fprintf(proc.stdout, "settled demo: %d transfers, faults %s, %d kills, seed %d\n", c.Transfers, c.Faults,
+		c.Kills, seed)
 
 	dir, err := os.MkdirTemp("", "settled-demo-")
 	if err != nil {
@@ -106,16 +107,20 @@ func (c demoCommand) Run(ctx context.Context, proc process) error {
 	if err != nil {
 		return err
 	}
-	stripe := &nethttp.Server{Handler: d.sim.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	stripe := &nethttp.Server{Handler: d.sim.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	defer stripe.Close()
 	go stripe.Serve(ln)
 
 	token := rand.Text()
 	d.api = newAPI("http://"+admin, token)
 	d.worker = &worker{dir: dir, log: filepath.Join(dir, "worker.log"), ready: d.api.ready, env: []string{
-		"DATABASE_URL=" + url, "STRIPE_SECRET_KEY=sk_test_demo", "STRIPE_API_BASE=http://" + ln.Addr().String(), "STRIPE_WEBHOOK_SECRET=" + secret,
-		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token, fmt.Sprintf("SIMULATED_SPEED=%d", demoSpeed),
-		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "TRANSFER_RETRY_INTERVAL=5s", "REVERSAL_CHECK_INTERVAL=5s", "LOG_FORMAT=json",
+		"DATABASE_URL=" + url, "STRIPE_SECRET_KEY=sk_test_demo", "STRIPE_API_BASE=http://" + ln.Addr().String(),
+		"STRIPE_WEBHOOK_SECRET=" + secret,
+		"PUBLIC_ADDR=" + public, "ADMIN_ADDR=" + admin, "ADMIN_TOKEN=" + token,
+		fmt.Sprintf("SIMULATED_SPEED=%d", demoSpeed),
+		"STRIPE_RATE_LIMIT=0", "STRIPE_ENDPOINT_RATE_LIMIT=0", "TRANSFER_RETRY_INTERVAL=5s",
+		"REVERSAL_CHECK_INTERVAL=5s", "LOG_FORMAT=json",
 	}}
 	for _, x := range proc.environ {
 		if strings.HasPrefix(x, "PGPASS") { // PGPASSWORD, PGPASSFILE
@@ -229,7 +234,9 @@ func (d *demo) audit(ctx context.Context, staying bool, admin, token string) err
 	}
 	report.Differences = append(report.Differences, d.unfinished(ctx)...)
 	if staying {
-		fmt.Fprintf(d.proc.stdout, "the daemon stays up: curl -H 'Authorization: Bearer %s' http://%s/v1/transfers (end with Ctrl-C)\n", token, admin)
+		fmt.Fprintf(d.proc.stdout,
+			"the daemon stays up: curl -H 'Authorization: Bearer %s' http://%s/v1/transfers (end with Ctrl-C)\n", token,
+			admin)
 		defer func() { <-ctx.Done() }()
 	}
 	return printReport(d.proc.stdout, report, nil)
@@ -244,9 +251,11 @@ func (d *demo) unfinished(ctx context.Context) []audit.Difference {
 		case err != nil:
 			lost = append(lost, audit.Difference{Class: "unfinished", Detail: err.Error()})
 		case len(records) == 0:
-			lost = append(lost, audit.Difference{Class: "unfinished", Detail: p.order.Reference + " was never accepted"})
+			lost = append(lost, audit.Difference{Class: "unfinished",
+				Detail: p.order.Reference + " was never accepted"})
 		case !ended(records[0].Transfer.Status()):
-			lost = append(lost, audit.Difference{Class: "unfinished", Transfer: records[0].Transfer.ID, Detail: "is " + string(records[0].Transfer.Status())})
+			lost = append(lost, audit.Difference{Class: "unfinished", Transfer: records[0].Transfer.ID,
+				Detail: "is " + string(records[0].Transfer.Status())})
 		}
 	}
 	return lost

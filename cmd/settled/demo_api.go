@@ -75,7 +75,8 @@ func (a *api) create(ctx context.Context, part []planned) ([]ledger.ID, error) {
 	}{}
 	for _, p := range part {
 		o := p.order
-		body.Transfers = append(body.Transfers, orderJSON{o.Reference, o.Seller, o.Destination, o.Money.Amount, o.Money.Currency, o.Metadata})
+		body.Transfers = append(body.Transfers,
+			orderJSON{o.Reference, o.Seller, o.Destination, o.Money.Amount, o.Money.Currency, o.Metadata})
 	}
 	var answer struct {
 		Data []struct {
@@ -148,7 +149,8 @@ func (a *api) call(ctx context.Context, method, path, key string, body, answer a
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", errAskAgain, err)
-	case res.StatusCode >= 500 || res.StatusCode == nethttp.StatusConflict && key != "" && bytes.Contains(text, []byte("idempotency")):
+	case res.StatusCode >= 500 || res.StatusCode == nethttp.StatusConflict && key != "" &&
+		bytes.Contains(text, []byte("idempotency")):
 		return fmt.Errorf("%w: %s", errAskAgain, text)
 	case res.StatusCode >= 300:
 		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)

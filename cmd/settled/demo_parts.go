@@ -104,7 +104,8 @@ func (d *demo) operate(ctx context.Context) {
 				if !ok {
 					continue
 				}
-				m := message{Type: ledger.MessageResolve, Reason: "looked it up in the dashboard", Outcome: ledger.OutcomeFailed}
+				m := message{Type: ledger.MessageResolve, Reason: "looked it up in the dashboard",
+					Outcome: ledger.OutcomeFailed}
 				if id := heldAs(d.sim.Truth(), t.Reference, reversal); id != "" {
 					m.Outcome, m.StripeID = ledger.OutcomeCompleted, id
 				}
@@ -145,7 +146,8 @@ func (d *demo) killer(ctx context.Context) error {
 	}
 	slices.Sort(moments)
 	for _, over := range moments {
-		err := again(ctx, time.Duration(1+rng.IntN(50))*time.Millisecond, func() (bool, error) { return int(d.over.Load()) >= over, nil })
+		err := again(ctx, time.Duration(1+rng.IntN(50))*time.Millisecond,
+			func() (bool, error) { return int(d.over.Load()) >= over, nil })
 		if err != nil {
 			return err
 		}

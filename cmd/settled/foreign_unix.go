@@ -15,7 +15,8 @@ func foreign(info fs.FileInfo) string {
 		return fmt.Sprintf("it belongs to the user %d, and this process is of the user %d: who owns it says where the key is sent (chown it)", stat.Uid, os.Geteuid())
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Sprintf("its mode %04o lets others write it, who would say where the key is sent (chmod go-w)", info.Mode().Perm())
+		return fmt.Sprintf("its mode %04o lets others write it, who would say where the key is sent (chmod go-w)",
+			info.Mode().Perm())
 	}
 	return ""
 }

@@ -51,21 +51,25 @@ func gather(given flags, environ []string, dotenv string) (values, []error) {
 				}
 				content, err := readSecret(path)
 				if err != nil {
-					problems = append(problems, fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, err))
+					problems = append(problems,
+						fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, err))
 					continue
 				}
 				x = content
 				v.value[s.name], v.source[s.name] = content, "file"
 			}
 			if older != "" && x != "" && x != older {
-				problems = append(problems, fmt.Errorf("%s and %s are two names of one setting, and have two values: set %s alone", s.name, s.alias, s.name))
+				problems = append(problems,
+					fmt.Errorf("%s and %s are two names of one setting, and have two values: set %s alone", s.name,
+						s.alias, s.name))
 			}
 			older = x
 		}
 		if x := s.given(given); x != nil {
 			v.value[s.name], v.source[s.name] = *x, "flag"
 			if s.name == "DATABASE_URL" && db.HasPassword(*x) {
-				problems = append(problems, fmt.Errorf("DATABASE_URL: a flag may hold no password, for every process of this machine can read it: use the environment, .env or DATABASE_URL_FILE"))
+				problems = append(problems,
+					fmt.Errorf("DATABASE_URL: a flag may hold no password, for every process of this machine can read it: use the environment, .env or DATABASE_URL_FILE"))
 			}
 		}
 	}

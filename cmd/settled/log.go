@@ -27,7 +27,8 @@ func newLogger(conf config, w io.Writer) *slog.Logger {
 		h = tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)})
 	}
 	if conf.sentryDSN != "" {
-		if client, err := sentry.NewClient(sentry.ClientOptions{Dsn: conf.sentryDSN, Release: version(), Environment: string(conf.mode)}); err == nil {
+		if client, err := sentry.NewClient(sentry.ClientOptions{Dsn: conf.sentryDSN, Release: version(),
+			Environment: string(conf.mode)}); err == nil {
 			h = reporting{h, client}
 		}
 	}
@@ -52,7 +53,8 @@ var tags = []string{"code", "kind"}
 func (h reporting) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelError {
 		e := sentry.NewEvent()
-		e.Level, e.Message, e.Fingerprint, e.Tags = sentry.LevelError, r.Message, []string{r.Message}, map[string]string{}
+		e.Level, e.Message, e.Fingerprint, e.Tags = sentry.LevelError, r.Message, []string{r.Message},
+			map[string]string{}
 		r.Attrs(func(a slog.Attr) bool {
 			if text := a.Value.String(); slices.Contains(tags, a.Key) && isWord(text) {
 				e.Tags[a.Key] = text
@@ -69,7 +71,8 @@ func (h reporting) Handle(ctx context.Context, r slog.Record) error {
 
 // isWord reports a code and no text: it has no blank, no digit and nothing else that a name or an ID would have.
 func isWord(text string) bool {
-	return text != "" && len(text) <= 64 && !strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' })
+	return text != "" && len(text) <= 64 && !strings.ContainsFunc(text,
+		func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' })
 }
 
 // flushMost is how long the end of a process waits for Sentry.

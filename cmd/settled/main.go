@@ -108,7 +108,8 @@ func run(ctx context.Context, args []string, proc process) (code int) {
 // ownSettings lists the settings that a command's help shows as flags; serve's shows all. The others are
 // taken as well, so that one line of flags does for every command, but would bury the command's own.
 var ownSettings = map[string][]string{
-	"health": {"ADMIN_ADDR"}, "audit": {"DATABASE_URL", "STRIPE_API_BASE"}, "migrate": {"DATABASE_URL"}, "token": {"DATABASE_URL"},
+	"health": {"ADMIN_ADDR"}, "audit": {"DATABASE_URL", "STRIPE_API_BASE"}, "migrate": {"DATABASE_URL"},
+	"token":  {"DATABASE_URL"},
 	"backup": {"DATABASE_URL"}, "prove": {}, "config": {},
 }
 

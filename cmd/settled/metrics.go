@@ -16,9 +16,11 @@ import (
 
 // registerMetrics adds the metrics that only the database and the process know.
 func registerMetrics(r prometheus.Registerer, d *db.DB, log *slog.Logger) {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "settled_build_info", Help: "1, with the version as labels."}, []string{"version", "go"})
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "settled_build_info",
+		Help: "1, with the version as labels."}, []string{"version", "go"})
 	build.WithLabelValues(version(), runtime.Version()).Set(1)
-	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &counts{db: d, log: log})
+	r.MustRegister(build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &counts{db: d, log: log})
 }
 
 // counts shows the transfers by state and currency, and the open drift by class. The queries are made at most once in
@@ -42,18 +44,29 @@ type numbers struct {
 const countsKept = 5 * time.Second
 
 var (
-	countDesc  = prometheus.NewDesc("settled_transfers", "Transfers, by state and currency.", []string{"state", "currency"}, nil)
-	amountDesc = prometheus.NewDesc("settled_transfer_amount_minor_units", "Amount of transfers in minor units, by state and currency.", []string{"state", "currency"}, nil)
-	oldestDesc = prometheus.NewDesc("settled_transfer_oldest_seconds", "Age of the oldest unfinished transfer in its state, by state and currency.", []string{"state", "currency"}, nil)
-	heldDesc   = prometheus.NewDesc("settled_transfers_held", "Held transfers, by the source of the hold that lasts longest, and currency.", []string{"held_by", "currency"}, nil)
-	driftDesc  = prometheus.NewDesc("settled_drift", "Differences between Stripe and the ledger that are open, by class.", []string{"class"}, nil)
-	driftMoney = prometheus.NewDesc("settled_drift_amount_minor_units", "Amount in question of open differences in minor units, by class and currency.", []string{"class", "currency"}, nil)
-	openDesc   = prometheus.NewDesc("settled_db_connections", "Open connections to the database.", nil, nil)
-	waitDesc   = prometheus.NewDesc("settled_db_wait_seconds_total", "Time waited for a connection to the database.", nil, nil)
+	countDesc = prometheus.NewDesc("settled_transfers", "Transfers, by state and currency.",
+		[]string{"state", "currency"}, nil)
+	amountDesc = prometheus.NewDesc("settled_transfer_amount_minor_units",
+		"Amount of transfers in minor units, by state and currency.", []string{"state", "currency"}, nil)
+	oldestDesc = prometheus.NewDesc("settled_transfer_oldest_seconds",
+		"Age of the oldest unfinished transfer in its state, by state and currency.", []string{"state", "currency"},
+		nil)
+	heldDesc = prometheus.NewDesc("settled_transfers_held",
+		"Held transfers, by the source of the hold that lasts longest, and currency.", []string{"held_by", "currency"},
+		nil)
+	driftDesc = prometheus.NewDesc("settled_drift",
+		"Differences between Stripe and the ledger that are open, by class.", []string{"class"}, nil)
+	driftMoney = prometheus.NewDesc("settled_drift_amount_minor_units",
+		"Amount in question of open differences in minor units, by class and currency.", []string{"class", "currency"},
+		nil)
+	openDesc = prometheus.NewDesc("settled_db_connections", "Open connections to the database.", nil, nil)
+	waitDesc = prometheus.NewDesc("settled_db_wait_seconds_total", "Time waited for a connection to the database.",
+		nil, nil)
 )
 
 func (c *counts) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{countDesc, amountDesc, oldestDesc, heldDesc, driftDesc, driftMoney, openDesc, waitDesc} {
+	for _, d := range []*prometheus.Desc{countDesc, amountDesc, oldestDesc, heldDesc, driftDesc, driftMoney, openDesc,
+		waitDesc} {
 		ch <- d
 	}
 }
@@ -84,7 +97,8 @@ func (c *counts) drifts(ch chan<- prometheus.Metric, drift []audit.Count) {
 	for _, n := range drift {
 		open[n.Class] += n.Number
 		if n.Currency != "" {
-			ch <- prometheus.MustNewConstMetric(driftMoney, prometheus.GaugeValue, float64(n.Amount), string(n.Class), string(n.Currency))
+			ch <- prometheus.MustNewConstMetric(driftMoney, prometheus.GaugeValue, float64(n.Amount), string(n.Class),
+				string(n.Currency))
 		}
 	}
 	for _, class := range audit.Drifts {

@@ -105,6 +105,7 @@ func (c migrateRestored) Run(ctx context.Context, proc process) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(proc.stdout, "epoch %d begins: open operations rest for QUIET_WINDOW and are looked up at Stripe before they go on\n", epoch)
+	fmt.Fprintf(proc.stdout,
+		"epoch %d begins: open operations rest for QUIET_WINDOW and are looked up at Stripe before they go on\n", epoch)
 	return nil
 }

@@ -49,7 +49,8 @@ func nearly(env map[string]string) (problems []error) {
 		}
 		switch meant := mistaken[bare]; {
 		case exact && file:
-			problems = append(problems, fmt.Errorf("%s: %s is no secret and is not read from a file: set %s", name, bare, bare))
+			problems = append(problems, fmt.Errorf("%s: %s is no secret and is not read from a file: set %s", name,
+				bare, bare))
 		case meant != "":
 			problems = append(problems, fmt.Errorf("%s is no setting: did you mean %s?", name, meant))
 		case borrowed[bare] != "":

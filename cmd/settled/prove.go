@@ -84,7 +84,8 @@ func (c proveCommand) trace(conf prove.Config, out io.Writer) error {
 	for _, v := range o.Violations {
 		fmt.Fprintln(out, v)
 	}
-	fmt.Fprintf(out, "seed %d: %s: %d steps, trace %016x\nprove: %d violations\n", o.Seed, o.Plan, o.Steps, o.Hash, len(o.Violations))
+	fmt.Fprintf(out, "seed %d: %s: %d steps, trace %016x\nprove: %d violations\n", o.Seed, o.Plan, o.Steps, o.Hash,
+		len(o.Violations))
 	if len(o.Violations) > 0 {
 		return errViolations
 	}
@@ -118,7 +119,8 @@ func (c proveCommand) try(ctx context.Context, proc process, conf prove.Config) 
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	fmt.Fprintf(proc.stdout, "settled prove: %d worlds of %d transfers from seed %d, %d at once\n", c.Seeds, c.Transfers, c.Seed, workers)
+	fmt.Fprintf(proc.stdout, "settled prove: %d worlds of %d transfers from seed %d, %d at once\n", c.Seeds,
+		c.Transfers, c.Seed, workers)
 	all := &tally{next: c.Seed, states: map[ledger.State]int{}, faults: map[string]int{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -147,7 +149,8 @@ func (c proveCommand) try(ctx context.Context, proc process, conf prove.Config) 
 func (c proveCommand) take(ctx context.Context, all *tally, began time.Time) (uint64, bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if ctx.Err() != nil || all.next == c.Seed+c.Seeds || all.failed >= c.Most || c.For > 0 && time.Since(began) > c.For {
+	if ctx.Err() != nil || all.next == c.Seed+c.Seeds || all.failed >= c.Most ||
+		c.For > 0 && time.Since(began) > c.For {
 		return 0, false
 	}
 	all.next++
@@ -155,7 +158,8 @@ func (c proveCommand) take(ctx context.Context, all *tally, began time.Time) (ui
 }
 
 // drive keeps one worker process at work.
-func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Config, all *tally, show *progressLine, began time.Time) error {
+func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Config, all *tally, show *progressLine,
+	began time.Time) error {
 	var p *proofWorker
 	defer func() {
 		if p != nil {
@@ -180,7 +184,8 @@ func (c proveCommand) drive(ctx context.Context, out io.Writer, conf prove.Confi
 			return nil
 		}
 		if err != nil { // the world took its process with it
-			o = prove.Outcome{Result: prove.Result{Seed: seed, Violations: []audit.Violation{{Invariant: 25, Detail: err.Error()}}}}
+			o = prove.Outcome{Result: prove.Result{Seed: seed,
+				Violations: []audit.Violation{{Invariant: 25, Detail: err.Error()}}}}
 			p = nil
 		}
 		c.count(out, all, o, show)
@@ -216,7 +221,8 @@ func (c proveCommand) count(out io.Writer, all *tally, o prove.Outcome, show *pr
 		show.clear()
 		c.report(out, o)
 	}
-	show.show("", fmt.Sprintf("%d of %d worlds, %d transfers, %d violations", all.seeds, c.Seeds, all.transfers, all.failed))
+	show.show("", fmt.Sprintf("%d of %d worlds, %d transfers, %d violations", all.seeds, c.Seeds, all.transfers,
+		all.failed))
 }
 
 // report tells of a world that broke an invariant, how to see it again, and the shortest way
@@ -226,7 +232,8 @@ func (c proveCommand) report(out io.Writer, o prove.Outcome) {
 	for _, v := range o.Violations {
 		fmt.Fprintf(out, "  %s\n", v)
 	}
-	fmt.Fprintf(out, "  again: settled prove --seed %d --seeds 1 --transfers %d (every step: --trace)\n", o.Seed, c.Transfers)
+	fmt.Fprintf(out, "  again: settled prove --seed %d --seeds 1 --transfers %d (every step: --trace)\n", o.Seed,
+		c.Transfers)
 	if s := o.Smallest; s != nil {
 		fmt.Fprintf(out, "  the smallest world found: %s\n", s.Plan)
 		for _, v := range s.Violations {
@@ -245,7 +252,8 @@ const traceMost = 150
 func about(trace []string, violations []audit.Violation) []string {
 	var lines []string
 	for _, line := range trace {
-		idle := strings.Contains(line, "unfinished") || strings.HasSuffix(line, " gate") || strings.HasSuffix(line, " inbox") || strings.HasSuffix(line, " handler")
+		idle := strings.Contains(line, "unfinished") || strings.HasSuffix(line, " gate") ||
+			strings.HasSuffix(line, " inbox") || strings.HasSuffix(line, " handler")
 		if !idle {
 			lines = append(lines, line)
 		}
@@ -253,8 +261,11 @@ func about(trace []string, violations []audit.Violation) []string {
 	if len(lines) > traceMost {
 		var few []string
 		for _, line := range lines {
-			common := strings.Contains(line, " dies ") || strings.Contains(line, " stops") || strings.Contains(line, "start ") || strings.Contains(line, "faults end") || strings.Contains(line, "commit")
-			if common || slices.ContainsFunc(violations, func(v audit.Violation) bool { return strings.Contains(line, v.Operation.String()) }) {
+			common := strings.Contains(line, " dies ") || strings.Contains(line, " stops") ||
+				strings.Contains(line, "start ") || strings.Contains(line, "faults end") ||
+				strings.Contains(line, "commit")
+			if common || slices.ContainsFunc(violations,
+				func(v audit.Violation) bool { return strings.Contains(line, v.Operation.String()) }) {
 				few = append(few, line)
 			}
 		}
@@ -268,8 +279,10 @@ func about(trace []string, violations []audit.Violation) []string {
 
 // summary prints the figures; its last line counts the violations.
 func (c proveCommand) summary(out io.Writer, all *tally, took time.Duration) {
-	fmt.Fprintf(out, "%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, the database put back %d times, %.1f years of virtual time, in %s\n",
-		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.losses, all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
+	fmt.Fprintf(out,
+		"%d worlds, %d transfers and %d reversals driven to their end, %d steps, %d calls to move money, %d deaths of a process, %d walks, %d acts of others at Stripe, the database put back %d times, %.1f years of virtual time, in %s\n",
+		all.seeds, all.transfers, all.reversals, all.steps, all.posts, all.deaths, all.walks, all.outside, all.losses,
+		all.virtual.Hours()/24/365, took.Round(100*time.Millisecond))
 	var parts []string
 	for _, s := range ledger.States {
 		if n := all.states[s]; n > 0 {

@@ -93,7 +93,8 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	registry := prometheus.NewRegistry()
 
 	client, err := stripe.New(stripe.Config{
-		Key: conf.stripeKey, Base: conf.stripeBase, Timeout: conf.callTimeout(), Connections: conf.limits.Concurrency, Log: log,
+		Key: conf.stripeKey, Base: conf.stripeBase, Timeout: conf.callTimeout(), Connections: conf.limits.Concurrency,
+		Log: log,
 	})
 	if err != nil {
 		return usageError{err}
@@ -102,11 +103,13 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 
 	conf.policy.Epoch, conf.policy.EpochSince, conf.policy.Account = began.epoch, began.since, began.bound.Account
 	system, err := actors.New(actors.Config{
-		Store: crashStore(store0), Transient: db.Transient, Exhausted: db.Exhausted, Broken: db.Damaged, Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
+		Store: crashStore(store0), Transient: db.Transient, Exhausted: db.Exhausted, Broken: db.Damaged,
+		Stripe: crashStripe(client), Policy: conf.policy, Limits: conf.limits,
 		Ceilings: conf.ceilings, HoldNewDestination: conf.holdNew,
 		TransferSweep: conf.transferSweep, ReversalSweep: conf.reversalSweep, Reconcile: conf.reconcile,
-		Names:  store0.NamesFrom,
-		Verify: adapt.VerifyAccount(store0, client, conf.mode, log), Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
+		Names:   store0.NamesFrom,
+		Verify:  adapt.VerifyAccount(store0, client, conf.mode, log),
+		Passing: func(err error) bool { return !errors.Is(err, db.ErrMisbound) },
 		Metrics: registry, Log: log,
 	})
 	if err != nil {
@@ -120,8 +123,10 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	}
 	live := conf.mode == ledger.LiveMode
 	server, err := http.New(http.Config{
-		Engine: crashEngine(system), Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0}, Keys: crashKeys(adapt.Store{DB: store0}),
-		WebhookSecrets: conf.webhookSecrets, Hosts: conf.adminHosts, Livemode: &live, Bootstrap: began.bootstrap, Registerer: registry, Logger: log,
+		Engine: crashEngine(system), Store: adapt.Store{DB: store0}, Tokens: adapt.Store{DB: store0},
+		Keys:           crashKeys(adapt.Store{DB: store0}),
+		WebhookSecrets: conf.webhookSecrets, Hosts: conf.adminHosts, Livemode: &live, Bootstrap: began.bootstrap,
+		Registerer: registry, Logger: log,
 	})
 	if err != nil {
 		return usageError{err}
@@ -134,8 +139,10 @@ func serve(ctx context.Context, conf config, log *slog.Logger, public, admin net
 	crash.Point("start.serving")
 	go forget(ctx, store0, conf.eventRetention, log)
 	anchorHourly(ctx, registry, store0, log)
-	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(), "database", store0.Dialect(), "epoch", began.epoch,
-		"account", cmp.Or(began.bound.Account, "not known yet"), "mode", string(conf.mode), "stripe", cmp.Or(conf.stripeBase, "https://api.stripe.com"))
+	log.Info("settled is up", "version", version(), "public", public.Addr().String(), "admin", admin.Addr().String(),
+		"database", store0.Dialect(), "epoch", began.epoch,
+		"account", cmp.Or(began.bound.Account, "not known yet"), "mode", string(conf.mode),
+		"stripe", cmp.Or(conf.stripeBase, "https://api.stripe.com"))
 
 	select {
 	case <-ctx.Done():
@@ -185,7 +192,8 @@ func forget(ctx context.Context, d *db.DB, eventRetention time.Duration, log *sl
 			_, payloads := d.EmptyEvents(within, eventRetention)
 			cancel()
 			if err := errors.Join(keys, skeletons, payloads); err != nil && ctx.Err() == nil {
-				log.Warn("old idempotency keys, references that look alike, or payloads of events could not be dropped", "err", err)
+				log.Warn("old idempotency keys, references that look alike, or payloads of events could not be dropped",
+					"err", err)
 			}
 		}
 	}

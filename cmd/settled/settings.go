@@ -204,7 +204,8 @@ func (v values) parse(sandbox bool) (config, []error) {
 	c.mode, _ = stripe.ModeOf(c.stripeKey)
 	if sandbox {
 		if c.mode == ledger.LiveMode {
-			bad("STRIPE_SECRET_KEY", "is a live key, and a sandbox is a toy: unset it, so that the two cannot be taken for each other")
+			bad("STRIPE_SECRET_KEY",
+				"is a live key, and a sandbox is a toy: unset it, so that the two cannot be taken for each other")
 		}
 		c.mode = ledger.SandboxMode
 	}
@@ -227,7 +228,8 @@ func (v values) parse(sandbox bool) (config, []error) {
 			bad("STRIPE_SECRET_KEY", "%s: set it to the platform's key, sk_… or rk_…, or try `settled serve --sandbox`", what)
 		}
 		if len(c.webhookSecrets) == 0 {
-			bad("STRIPE_WEBHOOK_SECRET", "is not set: copy the signing secret whsec_… of the webhook endpoint at Stripe")
+			bad("STRIPE_WEBHOOK_SECRET",
+				"is not set: copy the signing secret whsec_… of the webhook endpoint at Stripe")
 		} else if err := http.CheckWebhookSecrets(c.webhookSecrets); err != nil {
 			bad("STRIPE_WEBHOOK_SECRET", "%w", err)
 		}
@@ -257,22 +259,29 @@ func (v values) parse(sandbox bool) (config, []error) {
 		}
 	}
 	c.policy.Transfers = ledger.Retry{
-		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1, 1000), MaxAge: retryAge,
+		Enabled: boolean("TRANSFER_RETRY_ENABLED"), MaxAttempts: number("TRANSFER_RETRY_MAX_ATTEMPTS", 1, 1000),
+		MaxAge:          retryAge,
 		ConditionMaxAge: duration("TRANSFER_CONDITION_MAX_AGE", ages),
-		Backoff:         ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE", pauses), Max: duration("TRANSFER_BACKOFF_MAX", pauses)},
+		Backoff: ledger.Backoff{Base: duration("TRANSFER_BACKOFF_BASE", pauses),
+			Max: duration("TRANSFER_BACKOFF_MAX", pauses)},
 	}
 	c.policy.Reversals = ledger.Retry{
-		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1, 1000), MaxAge: retryAge,
+		Enabled: boolean("REVERSAL_WORKER_ENABLED"), MaxAttempts: number("REVERSAL_MAX_RETRIES", 1, 1000),
+		MaxAge:          retryAge,
 		ConditionMaxAge: duration("REVERSAL_CONDITION_MAX_AGE", ages),
-		Backoff:         ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE", pauses), Max: duration("REVERSAL_BACKOFF_MAX", pauses)},
+		Backoff: ledger.Backoff{Base: duration("REVERSAL_BACKOFF_BASE", pauses),
+			Max: duration("REVERSAL_BACKOFF_MAX", pauses)},
 	}
-	for name, b := range map[string]ledger.Backoff{"TRANSFER": c.policy.Transfers.Backoff, "REVERSAL": c.policy.Reversals.Backoff} {
+	for name, b := range map[string]ledger.Backoff{"TRANSFER": c.policy.Transfers.Backoff,
+		"REVERSAL": c.policy.Reversals.Backoff} {
 		if b.Max < b.Base {
 			bad(name+"_BACKOFF_MAX", "%s is shorter than %s_BACKOFF_BASE, %s", b.Max, name, b.Base)
 		}
 	}
-	c.transferSweep, c.reversalSweep = duration("TRANSFER_RETRY_INTERVAL", pauses), duration("REVERSAL_CHECK_INTERVAL", pauses)
-	c.policy.Unresolved = ledger.UnresolvedPolicy(oneOf("UNRESOLVED_POLICY", string(ledger.ParkDoubtful), string(ledger.ParkAlways)))
+	c.transferSweep, c.reversalSweep = duration("TRANSFER_RETRY_INTERVAL", pauses),
+		duration("REVERSAL_CHECK_INTERVAL", pauses)
+	c.policy.Unresolved = ledger.UnresolvedPolicy(oneOf("UNRESOLVED_POLICY", string(ledger.ParkDoubtful),
+		string(ledger.ParkAlways)))
 	c.policy.Windows = ledger.DefaultWindows()
 	c.policy.Windows.Safe, c.policy.Windows.Quiet = duration("SAFE_WINDOW", windows), duration("QUIET_WINDOW", windows)
 	if c.policy.Windows.Safe > 0 && c.policy.Windows.Quiet > 0 {
@@ -287,15 +296,18 @@ func (v values) parse(sandbox bool) (config, []error) {
 	}
 	if c.speed = number("SIMULATED_SPEED", 1, speedMost); c.speed > 1 {
 		if u, err := url.Parse(c.stripeBase); !sandbox && (err != nil || !loopback.Is(u.Hostname())) {
-			bad("SIMULATED_SPEED", "is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
+			bad("SIMULATED_SPEED",
+				"is for a simulator on this machine: set STRIPE_API_BASE to its loopback address, or leave the speed at 1")
 		}
 		if c.mode == ledger.LiveMode {
-			bad("SIMULATED_SPEED", "is for a simulator, and the key is a live one: real money would be sent by clocks that run %d times too fast; leave the speed at 1", c.speed)
+			bad("SIMULATED_SPEED",
+				"is for a simulator, and the key is a live one: real money would be sent by clocks that run %d times too fast; leave the speed at 1", c.speed)
 		}
 		c.notices = append(c.notices, ledger.Notice{Code: "simulated_time", Mover: ledger.MoveOfPlatform,
 			Text: fmt.Sprintf("Time is simulated: SIMULATED_SPEED is %d, so what takes Stripe hours is taken to be over in seconds. This is for a simulator alone.", c.speed)})
 		c.policy = faster(c.policy, c.speed)
-		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second), c.reconcile.Rate*c.speed
+		c.reconcile.Interval, c.reconcile.Rate = max(c.reconcile.Interval/time.Duration(c.speed), time.Second),
+			c.reconcile.Rate*c.speed
 		c.limits.Cooldown = max(500*time.Millisecond/time.Duration(c.speed), time.Millisecond)
 	}
 	ceilings := func(name string) map[ledger.Currency]int64 {
@@ -327,7 +339,8 @@ const speedMost = 1_000_000 // 24 h in 86 ms
 // inequalities between the windows stay as they are.
 func faster(p ledger.Policy, speed int) ledger.Policy {
 	n := time.Duration(speed)
-	for _, d := range []*time.Duration{&p.Windows.Safe, &p.Windows.Quiet, &p.Windows.Skew, &p.Windows.Wire, &p.Windows.Late, &p.Windows.Lag, &p.Windows.KeyLife,
+	for _, d := range []*time.Duration{&p.Windows.Safe, &p.Windows.Quiet, &p.Windows.Skew, &p.Windows.Wire,
+		&p.Windows.Late, &p.Windows.Lag, &p.Windows.KeyLife,
 		&p.Transfers.Backoff.Base, &p.Transfers.Backoff.Max, &p.Reversals.Backoff.Base, &p.Reversals.Backoff.Max} {
 		*d = max(*d/n, 1)
 	}

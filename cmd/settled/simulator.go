@@ -49,7 +49,8 @@ func (c simulatorCommand) Run(ctx context.Context, proc process) error {
 	})
 	defer sim.Close()
 	fmt.Fprintf(proc.stdout, "simulator on http://%s, seed %d, faults %s, speed %d\n", ln.Addr(), seed, faults, c.Speed)
-	server := &nethttp.Server{Handler: sim.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	server := &nethttp.Server{Handler: sim.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	return serveUntil(ctx, server, ln)
 }
 
@@ -121,7 +122,8 @@ func openSandbox(ctx context.Context, conf *config, public string, throwaway boo
 	account := randomAccount()
 	if own := sandboxOf(ctx, conf.databaseURL); own != "" {
 		account = own
-		conf.notices = append(conf.notices, ledger.Notice{Code: "sandbox_forgot", Text: "The simulator has forgotten all that this ledger knows of the last time: what was paid then is not there."})
+		conf.notices = append(conf.notices, ledger.Notice{Code: "sandbox_forgot",
+			Text: "The simulator has forgotten all that this ledger knows of the last time: what was paid then is not there."})
 	}
 	secret := "whsec_" + rand.Text()
 	b.sim = stripesim.New(stripesim.Config{
@@ -132,7 +134,8 @@ func openSandbox(ctx context.Context, conf *config, public string, throwaway boo
 	go b.server.Serve(ln)
 	conf.stripeKey, conf.stripeBase = "sk_test_sandbox", "http://"+ln.Addr().String()
 	conf.webhookSecrets = []string{secret}
-	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase, "database", db.ShowURL(conf.databaseURL), "thrown_away", throwaway)
+	log.Info("sandbox: a simulated Stripe, and nothing real", "simulator", conf.stripeBase,
+		"database", db.ShowURL(conf.databaseURL), "thrown_away", throwaway)
 	return &b, nil
 }
 

@@ -45,7 +45,8 @@ func checkPrincipal(name string) error {
 	}
 	for taken, whose := range reservedPrincipals {
 		if ledger.Skeleton(name) == ledger.Skeleton(taken) {
-			return fmt.Errorf("the principal %q is, or is easily taken for, %q, which is %s: give another name", name, taken, whose)
+			return fmt.Errorf("the principal %q is, or is easily taken for, %q, which is %s: give another name", name,
+				taken, whose)
 		}
 	}
 	return nil
@@ -85,7 +86,8 @@ func (c tokenCreate) Run(ctx context.Context, proc process) error {
 			if other.RevokedAt.IsZero() && (other.ExpiresAt.IsZero() || time.Now().Before(other.ExpiresAt)) {
 				return usageError{fmt.Errorf("the principal %q is easily taken for %q, who has a token in force: give another name", c.Name, other.Name)}
 			}
-			fmt.Fprintf(proc.stderr, "warning: the principal %q is easily taken for %q, who had a token\n", c.Name, other.Name)
+			fmt.Fprintf(proc.stderr, "warning: the principal %q is easily taken for %q, who had a token\n", c.Name,
+				other.Name)
 		}
 	}
 	token, prefix, hash := http.NewToken(rand.Reader)

@@ -41,22 +41,27 @@ func (v values) weak(c config) (problems []error) {
 	bad := func(name, format string, args ...any) {
 		problems = append(problems, fmt.Errorf(name+": with a live key, "+format, args...))
 	}
-	if u, err := url.Parse(c.stripeBase); c.stripeBase != "" && err == nil && !stripes(u) && !slices.Contains(v.list("STRIPE_API_BASE_ALLOW"), strings.ToLower(u.Hostname())) {
-		bad("STRIPE_API_BASE", "whoever answers at %s gets the key: leave it out, or set STRIPE_API_BASE_ALLOW=%s", u.Hostname(), u.Hostname())
+	if u, err := url.Parse(c.stripeBase); c.stripeBase != "" && err == nil && !stripes(u) &&
+		!slices.Contains(v.list("STRIPE_API_BASE_ALLOW"), strings.ToLower(u.Hostname())) {
+		bad("STRIPE_API_BASE", "whoever answers at %s gets the key: leave it out, or set STRIPE_API_BASE_ALLOW=%s",
+			u.Hostname(), u.Hostname())
 	}
 	for i, s := range c.webhookSecrets {
 		switch {
 		case strings.Contains(s, "simulat"):
 			bad("STRIPE_WEBHOOK_SECRET", "secret %d is the simulator's, which everybody knows", i+1)
 		case guessed(strings.TrimPrefix(s, "whsec_")):
-			bad("STRIPE_WEBHOOK_SECRET", "secret %d can be guessed: copy the one of the webhook endpoint at Stripe", i+1)
+			bad("STRIPE_WEBHOOK_SECRET", "secret %d can be guessed: copy the one of the webhook endpoint at Stripe",
+				i+1)
 		}
 	}
 	if c.adminToken != "" && guessed(c.adminToken) {
 		bad("ADMIN_TOKEN", "it can be guessed: make one by `openssl rand -hex 24`, or leave it out and use `settled token create`")
 	}
-	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && !loopback.Is(host) && !slices.Contains(v.list("ADMIN_ADDR_ALLOW"), strings.ToLower(host)) {
-		bad("ADMIN_ADDR", "tokens would cross the network in the clear: listen on loopback behind something that speaks TLS, or set ADMIN_ADDR_ALLOW=%s", host)
+	if host, _, err := net.SplitHostPort(c.adminAddr); err == nil && !loopback.Is(host) &&
+		!slices.Contains(v.list("ADMIN_ADDR_ALLOW"), strings.ToLower(host)) {
+		bad("ADMIN_ADDR",
+			"tokens would cross the network in the clear: listen on loopback behind something that speaks TLS, or set ADMIN_ADDR_ALLOW=%s", host)
 	}
 	return problems
 }

@@ -41,7 +41,8 @@ func (s Store) Tokens(ctx context.Context) ([]http.Token, error) {
 	}
 	tokens := make([]http.Token, len(stored))
 	for i, t := range stored {
-		tokens[i] = http.Token{Name: t.Name, Prefix: t.Prefix, Hash: t.Hash, Role: http.Role(t.Role), CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt}
+		tokens[i] = http.Token{Name: t.Name, Prefix: t.Prefix, Hash: t.Hash, Role: http.Role(t.Role),
+			CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt}
 	}
 	return tokens, nil
 }
@@ -50,7 +51,8 @@ func (s Store) Tokens(ctx context.Context) ([]http.Token, error) {
 func (s Store) ClaimKey(ctx context.Context, key, fingerprint string, staleAfter time.Duration) (http.Claim, error) {
 	c, err := s.DB.ClaimKey(ctx, key, fingerprint, staleAfter)
 	states := map[db.ClaimState]http.ClaimState{
-		db.ClaimNew: http.KeyNew, db.ClaimRunning: http.KeyRunning, db.ClaimDone: http.KeyDone, db.ClaimMismatch: http.KeyMismatch,
+		db.ClaimNew: http.KeyNew, db.ClaimRunning: http.KeyRunning, db.ClaimDone: http.KeyDone,
+		db.ClaimMismatch: http.KeyMismatch,
 	}
 	return http.Claim{State: states[c.State], Status: c.Status, Body: c.Body}, unavailable(err)
 }
