@@ -42,9 +42,10 @@ func awaitLedger(ctx context.Context, conf config, log *slog.Logger, public, adm
 			return b, err
 		}
 		if waiting == nil {
-			if waiting, err = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener),
-				conf.adminHosts); err != nil {
-				return beginning{}, err
+			var wrong error // err says why the database is away, and is told below
+			waiting, wrong = http.Wait(public.(*net.TCPListener), admin.(*net.TCPListener), conf.adminHosts)
+			if wrong != nil {
+				return beginning{}, wrong
 			}
 		}
 		if text := err.Error(); text != said { // the answers do not say why: anybody may ask

@@ -247,6 +247,11 @@ func TestStartedBeforeItsDatabaseItWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := again(ctx, 10*time.Millisecond, func() (bool, error) {
+			select {
+			case <-n.done:
+				return false, fmt.Errorf("the daemon ended: %s", n.cmd.ProcessState)
+			default:
+			}
 			status, body := get(ctx, n.api.base+"/readyz")
 			return status == nethttp.StatusServiceUnavailable && strings.Contains(body, "the ledger's database cannot be reached"), nil
 		})
