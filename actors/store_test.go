@@ -170,9 +170,9 @@ func (s *faultyStore) LeaveWalk(ctx context.Context, w audit.Walk) error {
 	return s.Store.LeaveWalk(ctx, w)
 }
 
-func (s *faultyStore) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) ([]audit.Finding, []bool, error) {
-	if err := s.drift("judge"); err != nil {
+func (s *faultyStore) StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) ([]audit.Finding, []bool, error) {
+	if err := s.drift("findings"); err != nil {
 		return nil, nil, err
 	}
-	return s.Store.Judge(ctx, objects, walk, found)
+	return s.Store.StoreFindings(ctx, objects, walk, found)
 }

@@ -83,7 +83,7 @@ func wholeLedger(t *testing.T, d *DB) {
 		t.Fatal(err)
 	}
 	f := aFinding(audit.Amount, y.ID, "tr_1", "off")
-	if _, _, err := d.Judge(ctx, nil, 1, []audit.Finding{f, aFinding(audit.Foreign, ledger.ID{}, "tr_2", "strange")}); err != nil {
+	if _, _, err := d.StoreFindings(ctx, nil, 1, []audit.Finding{f, aFinding(audit.Foreign, ledger.ID{}, "tr_2", "strange")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"ann", "bob"} {

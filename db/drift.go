@@ -92,10 +92,10 @@ const (
 	isOpen     = "accepted_at IS NULL OR accepted_until <= ? OR (seconded_at IS NULL AND class IN (?))"
 )
 
-// Judge stores what a look at some transfers at Stripe found, all of it: what is known already
+// StoreFindings stores all findings of a comparison of some transfers at Stripe: one that is known already
 // is seen again, and every other finding about these objects is cleared. It returns the
 // findings as stored, in their order, and which of them were opened by this: new, or back.
-func (d *DB) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error) {
+func (d *DB) StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error) {
 	for _, o := range objects {
 		if err := checkText("object", o); err != nil {
 			return nil, nil, err
@@ -199,8 +199,7 @@ func reseal(ctx context.Context, tx bun.Tx, row *driftRow) error {
 	return err
 }
 
-// KeepFindings says that a walk could not judge some objects: it does not clear what is known
-// about them.
+// KeepFindings leaves the findings about some objects open, which a walk could not compare.
 func (d *DB) KeepFindings(ctx context.Context, objects []string, walk int64) error {
 	if len(objects) == 0 {
 		return nil

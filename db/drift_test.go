@@ -120,7 +120,7 @@ func TestAFindingIsSeenAgainClearedAndOpenedAgain(t *testing.T) {
 		transfer := newID()
 		judge := func(walk int64, objects []string, found ...audit.Finding) ([]audit.Finding, []bool) {
 			t.Helper()
-			stored, opened, err := d.Judge(t.Context(), objects, walk, found)
+			stored, opened, err := d.StoreFindings(t.Context(), objects, walk, found)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -194,7 +194,7 @@ func TestAWalkClearsWhatItDidNotSee(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		w := opened(t, d, newID(), 0)
 		all := []audit.Finding{aFinding(audit.Amount, newID(), "tr_gone", ""), aFinding(audit.Amount, newID(), "tr_moves", ""), aFinding(audit.Amount, newID(), "tr_there", "")}
-		if _, _, err := d.Judge(t.Context(), nil, w.No-1, all); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), nil, w.No-1, all); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.KeepFindings(t.Context(), []string{"tr_moves"}, w.No); err != nil {
@@ -203,7 +203,7 @@ func TestAWalkClearsWhatItDidNotSee(t *testing.T) {
 		if err := d.KeepFindings(t.Context(), nil, w.No); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := d.Judge(t.Context(), []string{"tr_there"}, w.No, all[2:]); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), []string{"tr_there"}, w.No, all[2:]); err != nil {
 			t.Fatal(err)
 		}
 		w.Until = time.Time{}
@@ -226,7 +226,7 @@ func TestTwoWhoSeeTheSameKeepOneFinding(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				f := aFinding(audit.Amount, transfer, "tr_1", "off")
-				if _, _, err := d.Judge(t.Context(), []string{"tr_1"}, 1, []audit.Finding{f}); err != nil {
+				if _, _, err := d.StoreFindings(t.Context(), []string{"tr_1"}, 1, []audit.Finding{f}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -246,7 +246,7 @@ func TestFindingsAreListedAndCounted(t *testing.T) {
 			f.Currency = []ledger.Currency{"eur", "usd"}[i/4]
 			all = append(all, f)
 		}
-		if _, _, err := d.Judge(t.Context(), nil, 1, all); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), nil, 1, all); err != nil {
 			t.Fatal(err)
 		}
 		for _, who := range []string{"ann", "bob"} {
@@ -254,7 +254,7 @@ func TestFindingsAreListedAndCounted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := d.Judge(t.Context(), []string{"tr_0"}, 1, nil); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), []string{"tr_0"}, 1, nil); err != nil {
 			t.Fatal(err)
 		}
 		for name, c := range map[string]struct {
@@ -286,9 +286,9 @@ func TestFindingsAreListedAndCounted(t *testing.T) {
 		}
 		for _, call := range []func() error{
 			func() error { _, err := d.Findings(t.Context(), audit.Filter{Class: "a\x00"}); return err },
-			func() error { _, _, err := d.Judge(t.Context(), []string{"a\x00"}, 1, nil); return err },
+			func() error { _, _, err := d.StoreFindings(t.Context(), []string{"a\x00"}, 1, nil); return err },
 			func() error {
-				_, _, err := d.Judge(t.Context(), nil, 1, []audit.Finding{aFinding(audit.Amount, newID(), "tr_1", "\xff")})
+				_, _, err := d.StoreFindings(t.Context(), nil, 1, []audit.Finding{aFinding(audit.Amount, newID(), "tr_1", "\xff")})
 				return err
 			},
 			func() error { return d.MarkApplied(t.Context(), newID(), ledger.By{Reason: "\x00"}) },
@@ -361,7 +361,7 @@ func TestQueriesOfAWalkUseTheirIndices(t *testing.T) {
 		for i := range 500 {
 			many = append(many, aFinding([]audit.Class{audit.Amount, audit.Foreign}[min(i%50, 1)], newID(), fmt.Sprintf("tr_%d", i), "off"))
 		}
-		if _, _, err := d.Judge(t.Context(), nil, 1, many); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), nil, 1, many); err != nil {
 			t.Fatal(err)
 		}
 		if err := exec(t.Context(), d, "UPDATE drift SET cleared_at = last_seen WHERE class = 'foreign'"); err != nil {
@@ -390,7 +390,7 @@ func TestQueriesOfAWalkUseTheirIndices(t *testing.T) {
 func TestTheDatabaseRefusesToForgetDrift(t *testing.T) {
 	both(t, func(t *testing.T, d *DB) {
 		w := opened(t, d, newID(), 0)
-		if _, _, err := d.Judge(t.Context(), nil, 1, []audit.Finding{aFinding(audit.Amount, newID(), "tr_1", "")}); err != nil {
+		if _, _, err := d.StoreFindings(t.Context(), nil, 1, []audit.Finding{aFinding(audit.Amount, newID(), "tr_1", "")}); err != nil {
 			t.Fatal(err)
 		}
 		w.Until = time.Time{}

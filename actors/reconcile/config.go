@@ -67,8 +67,9 @@ type Store interface {
 	// Lost takes in the proof that commits were lost, and the row that was made again, or nil.
 	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error)
 
-	// Judge stores all findings of a comparison of some transfers at Stripe, and clears the other findings about them.
-	Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error)
+	// StoreFindings stores all findings of a comparison of some transfers at Stripe, and clears the other findings about them.
+	StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error)
+	// KeepFindings leaves the findings about objects open that could not be compared.
 	KeepFindings(ctx context.Context, objects []string, walk int64) error
 	MarkApplied(ctx context.Context, id ledger.ID, by ledger.By) error
 }

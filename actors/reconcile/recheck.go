@@ -180,7 +180,7 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 	var stored []audit.Finding
 	var opened []bool
 	err = w.store(func(ctx context.Context) (err error) {
-		stored, opened, err = w.Store.Judge(ctx, objects, w.at.No, found)
+		stored, opened, err = w.Store.StoreFindings(ctx, objects, w.at.No, found)
 		return err
 	})
 	if err != nil {

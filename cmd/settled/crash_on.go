@@ -95,10 +95,10 @@ func (s crashingStore) SaveWalk(ctx context.Context, w audit.Walk) (audit.Walk, 
 	return s.Store.SaveWalk(ctx, w)
 }
 
-func (s crashingStore) Judge(ctx context.Context, objects []string, walk int64,
+func (s crashingStore) StoreFindings(ctx context.Context, objects []string, walk int64,
 	found []audit.Finding) ([]audit.Finding, []bool, error) {
-	defer around("store.judge")()
-	return s.Store.Judge(ctx, objects, walk, found)
+	defer around("store.store_findings")()
+	return s.Store.StoreFindings(ctx, objects, walk, found)
 }
 
 type crashingStripe struct{ actors.Stripe }

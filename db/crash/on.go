@@ -35,7 +35,7 @@ var Points = map[string][]string{
 		"store.open_walk.before", "store.open_walk.after",
 		"stripe.page.before", "stripe.page.after",
 		"store.save_walk.before", "store.save_walk.after",
-		"store.judge.before", "store.judge.after",
+		"store.store_findings.before", "store.store_findings.after",
 		"stripe.send.before", "stripe.send.after",
 		"stripe.transfer.before", "stripe.transfer.after",
 		"engine.create.before", "engine.create.after",

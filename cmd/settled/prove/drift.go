@@ -44,8 +44,8 @@ func (s *seam) Sent(ctx context.Context, since, until time.Time, after audit.Sen
 	return page, err
 }
 
-func (s *seam) Judge(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error) {
-	err = s.n.at(ctx, "judge "+about(objects), func() (err error) { stored, opened, err = s.DB.Judge(ctx, objects, walk, found); return err })
+func (s *seam) StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error) {
+	err = s.n.at(ctx, "judge "+about(objects), func() (err error) { stored, opened, err = s.DB.StoreFindings(ctx, objects, walk, found); return err })
 	return stored, opened, err
 }
 
