@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,6 +316,24 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 		case !slices.Equal(may, told):
 			t.Errorf("the README's map lets %s import %s; the table says %s", row[0], row[2], strings.Join(may, ", "))
 		}
+	}
+}
+
+// The README tells a stranger which files to read.
+func TestTheFilesThatTheReadmeNamesAreThere(t *testing.T) {
+	root := moduleRoot(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:actors|cmd|db|http|ledger)/[a-z_/]+\\.(?:go|pml))`").FindAllStringSubmatch(string(readme), -1)
+	for _, m := range named {
+		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+			t.Errorf("the README names %s: %v", m[1], err)
+		}
+	}
+	if len(named) < 7 {
+		t.Errorf("the README names %d files: the search looks for the wrong form", len(named))
 	}
 }
 
