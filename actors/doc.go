@@ -31,5 +31,5 @@
 // To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
 // for evidence, order.go what people ask; package gate paces, writer.go commits, shard.go
 // supervises; package reconcile walks, findings.go has people's words about its
-// findings; system.go has the tree, entrances.go the ways into it, stop.go the way out.
+// findings; system.go has the tree, api.go the ways into it, stop.go the way out.
 package actors

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/settled/settled/actors/gate"
@@ -257,17 +256,5 @@ func (s *System) replay() {
 		}
 		s.tell(s.inbox, apply{events})
 		after = events[len(events)-1].ID
-	}
-}
-
-// pause waits, and reports false when the system stops meanwhile.
-func (s *System) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.stopped:
-		return false
 	}
 }

@@ -35,7 +35,7 @@ func (s *System) recover() {
 		}
 		for i := range page {
 			id := page[i].Transfer.ID
-			s.tell(s.shard(id), spawn{known{loaded{record: &page[i], at: at}}})
+			s.tell(s.shard(id), spawn{loaded{record: &page[i], at: at}})
 		}
 		if found += len(page); len(page) < recoveryPage {
 			break

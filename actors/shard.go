@@ -35,7 +35,7 @@ type closing struct {
 
 // Messages to a shard.
 type (
-	spawn  struct{ known } // a transfer that the ledger has just accepted, or a page of recovery
+	spawn  struct{ loaded } // a transfer that the ledger has just accepted, or a page of recovery
 	ensure struct {
 		id    ledger.ID
 		again bool
@@ -69,7 +69,7 @@ func (s *shard) Receive(c actor.Context) {
 		id := m.record.Transfer.ID
 		if s.child(c, id) == nil && s.closing[id] == nil {
 			if pid := s.spawn(c, id); pid != nil {
-				c.Send(pid, m.known)
+				c.Send(pid, reply[loaded]{answer: m.loaded})
 			}
 		}
 	case deliver:

@@ -27,20 +27,18 @@ type transfer struct {
 	w       *work     // nil while it waits
 }
 
+// reply is an answer to a transfer's actor, tagged with the incarnation that asked: a later one
+// has asked anew.
+type reply[T any] struct {
+	inc    uint64 // 0: whichever; it came with the spawn
+	answer T
+}
+
 // Messages of a transfer to itself, or from those it asked. Each that could outlive its
 // incarnation carries it.
 type (
-	recall    struct{}             // read the ledger
-	due       struct{ inc uint64 } // the wait is over
-	known     struct{ loaded }     // spawned with its record in hand
-	loadedFor struct {
-		inc uint64
-		loaded
-	}
-	committedFor struct {
-		inc uint64
-		committed
-	}
+	recall   struct{}                // read the ledger
+	due      struct{ inc uint64 }    // the wait is over
 	delayed  struct{ inc uint64 }    // its commit waits for a row that another session holds
 	setAside struct{ reason string } // it panicked too often
 	mayStop  struct{}                // the shard holds new messages back: is there still nothing to do?
@@ -60,17 +58,13 @@ func (t *transfer) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		t.begin(c)
-	case known:
-		if t.w == nil { // else the ledger is being read, and says it anew
-			t.learn(c, m.loaded)
-		}
 	case recall:
 		if t.w == nil { // else it is being read, or was since the recall was sent
 			t.recall(c)
 		}
-	case loadedFor:
-		if m.inc == t.inc {
-			t.learn(c, m.loaded)
+	case reply[loaded]:
+		if m.inc == t.inc || m.inc == 0 && t.w == nil { // else the ledger is being read, and says it anew
+			t.learn(c, m.answer)
 		}
 	case due:
 		if m.inc == t.inc && t.w == nil {
@@ -92,9 +86,9 @@ func (t *transfer) Receive(c actor.Context) {
 		if m.inc == t.inc {
 			t.delayed(c)
 		}
-	case committedFor:
+	case reply[committed]:
 		if m.inc == t.inc {
-			t.settle(c, m.committed)
+			t.settle(c, m.answer)
 		}
 	case answered:
 		if m.inc == t.inc && t.w != nil && t.w.errand == calling {
@@ -176,7 +170,7 @@ func (t *transfer) recall(c actor.Context) {
 	}
 	t.w.view = loading
 	self, sys, inc := c.Self(), t.sys, t.inc
-	c.Send(t.sys.reader, load{t.id, func(l loaded) { sys.tell(self, loadedFor{inc, l}) }})
+	c.Send(t.sys.reader, load{t.id, func(l loaded) { sys.tell(self, reply[loaded]{inc, l}) }})
 }
 
 // learn takes in what the ledger says.
@@ -364,7 +358,7 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then
 	w := t.w
 	w.view, w.then = committing, then
 	self, sys, inc := c.Self(), t.sys, t.inc
-	m := commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, committedFor{inc, r}) }}
+	m := commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, reply[committed]{inc, r}) }}
 	if w.permit != 0 {
 		m.delayed = func() { sys.tell(self, delayed{inc}) }
 	}

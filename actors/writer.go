@@ -29,9 +29,7 @@ type committed struct {
 }
 
 const (
-	writerMost    = 500 // changes in one transaction: 86–93 % of the gain of 1,000
-	outageBackoff = 50 * time.Millisecond
-	outageMost    = 2 * time.Second
+	writerMost    = 500             // changes in one transaction: 86–93 % of the gain of 1,000
 	exhaustedHold = 3 * time.Second // so long a commit of nothing ends no outage of a ledger without room
 	probeMost     = 5 * time.Second // so long the ledger may take to show that it can be written
 )
@@ -50,38 +48,39 @@ func (s *System) write(items []commit) { s.writeOn(items, false) }
 // full disk is an outage: it takes a commit of nothing and refuses every other.
 func (s *System) writeOn(items []commit, retried bool) {
 	var exhausted time.Time // when it was last
-	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
+	var err error
+	ended := retryOutage(s.pause, outageMost, func() (again bool) {
 		if items = inTime(items, retried); len(items) == 0 && s.outage.Load() == nil {
-			return
+			return false
 		}
-		err := s.commitAll(items, retried)
+		err = s.commitAll(items, retried)
+		behind := errors.Is(err, ledger.ErrNewEpoch) // no waiting mends this: see query
 		if err != nil && s.conf.Exhausted(err) {
 			exhausted = time.Now()
-		} else if err != nil && len(items) > 0 && !errors.Is(err, ledger.ErrNewEpoch) && s.writable() {
+		} else if err != nil && len(items) > 0 && !behind && s.writable() {
 			s.outage.Store(nil)
 			s.setApart(items)
-			return
+			return false
 		}
 		if err == nil && len(items) == 0 && time.Since(exhausted) < exhaustedHold {
-			if !s.pause(wait) {
-				return
-			}
-			continue
+			return true
 		}
 		if err == nil || len(items) == 0 && !s.transient(err) { // what waiting does not mend is no outage
 			s.outage.Store(nil)
-			return
+			return false
 		}
 		retried = true
-		first := s.outage.Swap(&err) == nil
-		behind := errors.Is(err, ledger.ErrNewEpoch) // no waiting mends this: see query
-		if first && !behind {
+		failed := err
+		if first := s.outage.Swap(&failed) == nil; first && !behind {
 			s.log.Error("the ledger cannot be reached; waiting for it", "err", err)
 		}
-		if behind || !s.pause(wait) {
+		if behind {
 			giveUp(items, err)
-			return
 		}
+		return !behind
+	})
+	if !ended {
+		giveUp(items, err)
 	}
 }
 
@@ -187,31 +186,31 @@ func (s *System) read(items []load) {
 		ids[i] = it.id
 	}
 	var records []ledger.Record
-	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
-		err := s.query(func(ctx context.Context) (err error) {
+	var err error
+	ended := retryOutage(s.pause, outageMost, func() (again bool) {
+		err = s.query(func(ctx context.Context) (err error) {
 			records, err = s.load(ctx, ids)
 			return err
 		})
-		if err == nil {
-			break
+		if again = err != nil && s.transient(err); again {
+			s.log.Warn("transfers cannot be read; waiting for the ledger", "transfers", len(ids), "err", err)
 		}
-		if !s.transient(err) {
-			if half := len(items) / 2; half > 0 {
-				s.read(items[:half])
-				s.read(items[half:])
-				return
-			}
-			s.log.Error("a transfer cannot be read", "transfer", ids[0], "err", err)
-			items[0].done(loaded{err: err})
-			return
+		return again
+	})
+	switch half := len(items) / 2; {
+	case !ended:
+		for _, it := range items {
+			it.done(loaded{err: errStopping})
 		}
-		s.log.Warn("transfers cannot be read; waiting for the ledger", "transfers", len(ids), "err", err)
-		if !s.pause(wait) {
-			for _, it := range items {
-				it.done(loaded{err: errStopping})
-			}
-			return
-		}
+		return
+	case err != nil && half > 0:
+		s.read(items[:half])
+		s.read(items[half:])
+		return
+	case err != nil:
+		s.log.Error("a transfer cannot be read", "transfer", ids[0], "err", err)
+		items[0].done(loaded{err: err})
+		return
 	}
 	at := time.Now()
 	byID := make(map[ledger.ID]*ledger.Record, len(records))
@@ -231,40 +230,4 @@ func (s *System) load(ctx context.Context, ids []ledger.ID) ([]ledger.Record, er
 		s.clocks.stored(records[0].ReadAt, began)
 	}
 	return records, err
-}
-
-// query calls the store with a time limit. A panic below it is a bug that must not end the
-// process: it is reported, and returned as an error that no waiting mends.
-func (s *System) query(call func(context.Context) error) error {
-	return s.queryWithin(s.conf.CommitTimeout, call)
-}
-
-func (s *System) queryWithin(limit time.Duration, call func(context.Context) error) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	defer func() {
-		if bug := recover(); bug != nil {
-			s.bug("store", bug)
-			err = &storePanic{bug}
-		}
-	}()
-	err = call(ctx)
-	// A daemon behind the ledger's epoch needs a new start: that learns the epoch, and looks up at
-	// Stripe what was open. To go on would be to change the policy under actors that planned by
-	// the old one.
-	if errors.Is(err, ledger.ErrNewEpoch) || err != nil && s.conf.Broken(err) {
-		s.fail(fmt.Errorf("the ledger cannot be gone on with: %w", err))
-	}
-	return err
-}
-
-// storePanic is a panic of the store, as an error.
-type storePanic struct{ reason any }
-
-func (p *storePanic) Error() string { return fmt.Sprintf("the store panicked: %v", p.reason) }
-
-// transient reports an error of the store that passes by waiting.
-func (s *System) transient(err error) bool {
-	var bug *storePanic
-	return !errors.As(err, &bug) && s.conf.Transient(err)
 }

@@ -1,13 +1,31 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/settled/settled/ledger"
 )
+
+// askActor sends an actor a question, and waits for its answer as long as the caller waits and the daemon runs. The reply
+// is buffered: an actor that answers never blocks, also when nobody waits any more.
+func askActor[T any](ctx context.Context, s *System, to *actor.PID, question func(reply chan<- T) any) (answer T, err error) {
+	reply := make(chan T, 1)
+	s.tell(to, question(reply))
+	select {
+	case answer = <-reply:
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: no answer in time: %w", ledger.ErrUnavailable, ctx.Err())
+	case <-s.stopped:
+		err = errStopping
+	}
+	return answer, err
+}
 
 // Policy returns the policy in force, with the account as it is known by now, and the clocks as they stand.
 func (s *System) Policy() ledger.Policy {
@@ -46,21 +64,14 @@ func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.
 		}
 		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by, held...)
 	}
-	done := make(chan committed, 1)
-	s.tell(s.writer, commit{ctx: ctx, changes: changes, done: func(r committed) {
-		s.spawnAccepted(r) // also when nobody waits any more
-		done <- r
-	}})
-	var r committed
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
-	case <-s.stopped:
-		return nil, errStopping
-	}
-	if r.err != nil {
-		return nil, r.err
+	r, err := askActor(ctx, s, s.writer, func(reply chan<- committed) any {
+		return commit{ctx: ctx, changes: changes, done: func(r committed) {
+			s.spawnAccepted(r) // also when nobody waits any more
+			reply <- r
+		}}
+	})
+	if err = cmp.Or(err, r.err); err != nil {
+		return nil, err
 	}
 	result := make([]ledger.Acceptance, len(orders))
 	var taken []string
@@ -89,7 +100,7 @@ func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.
 		if !ok {
 			return nil, fmt.Errorf("%w: the transfer with reference %q is not there yet", ledger.ErrUnavailable, o.Reference)
 		}
-		// Its own ID says that it lost to itself: its commit was cut off after it had happened.
+		// Same ID: our first, cut-off commit had succeeded.
 		result[i].Created = t.ID == r.changes[i].After.ID
 		result[i].Transfer, result[i].Conflict = t, t.Order.Hash() != o.Hash()
 	}
@@ -105,19 +116,11 @@ func (s *System) spawnAccepted(r committed) {
 		switch {
 		case r.won[i]:
 			s.metrics.transitions.WithLabelValues(ledger.CreateTransfer.String(), string(record.Transfer.Status())).Inc()
-			s.tell(to, spawn{known{loaded{record: record, at: at}}})
+			s.tell(to, spawn{loaded{record: record, at: at}})
 		case r.retried:
 			s.tell(to, deliver{record.Transfer.ID, recall{}})
 		}
 	}
-}
-
-// unavailable marks an error of the store that passes by waiting as such.
-func (s *System) unavailable(err error) error {
-	if err != nil && (s.transient(err) || errors.Is(err, context.DeadlineExceeded)) {
-		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
-	}
-	return err
 }
 
 // Inject stores a person's message, has the transfer's actor act on it, and returns the
@@ -141,18 +144,14 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 				return s.answered(ctx, m, receipt, err)
 			}
 		}
-		reply := make(chan injected, 1)
-		s.tell(s.shard(m.Transfer), deliver{m.Transfer, inject{message: m, reply: reply}})
-		select {
-		case r := <-reply:
-			if errors.Is(r.err, errStale) {
-				continue // the transfer has moved on, or the message has acted elsewhere
-			}
+		r, err := askActor(ctx, s, s.shard(m.Transfer), func(reply chan<- injected) any {
+			return deliver{m.Transfer, inject{message: m, reply: reply}}
+		})
+		switch {
+		case err != nil:
+			return ledger.Record{}, err
+		case !errors.Is(r.err, errStale): // else the transfer has moved on, or the message has acted elsewhere
 			return s.conclude(ctx, m, r)
-		case <-ctx.Done():
-			return ledger.Record{}, fmt.Errorf("%w: the transfer's actor did not answer in time", ledger.ErrUnavailable)
-		case <-s.stopped:
-			return ledger.Record{}, errStopping
 		}
 	}
 }
@@ -216,30 +215,14 @@ func (s *System) record(ctx context.Context, id ledger.ID) (ledger.Record, error
 // Receive stores verified events and has them applied. It returns once they are durable;
 // events that are stored already are dropped.
 func (s *System) Receive(ctx context.Context, events []ledger.StripeEvent) error {
-	done := make(chan error, 1)
-	s.tell(s.keeper, store{ctx: ctx, events: events, done: done})
-	select {
-	case err := <-done:
-		return s.unavailable(err)
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
-	case <-s.stopped:
-		return errStopping
-	}
+	stored, err := askActor(ctx, s, s.keeper, func(reply chan<- error) any { return store{events: events, done: reply} })
+	return cmp.Or(err, s.unavailable(stored))
 }
 
 // Live returns what a transfer's actor is doing; the zero value when it has none.
 func (s *System) Live(ctx context.Context, id ledger.ID) ledger.Live {
-	reply := make(chan ledger.Live, 1)
-	s.tell(s.shard(id), peek{id, live{reply}})
-	select {
-	case l := <-reply:
-		return l
-	case <-ctx.Done():
-		return ledger.Live{}
-	case <-s.stopped:
-		return ledger.Live{}
-	}
+	l, _ := askActor(ctx, s, s.shard(id), func(reply chan<- ledger.Live) any { return peek{id, live{reply}} })
+	return l
 }
 
 // Ready returns why the daemon is not ready, or nil: the ledger is reachable, recovery has
