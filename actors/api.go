@@ -12,9 +12,9 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// askActor sends an actor a question, and waits for its answer as long as the caller waits and the daemon runs. The reply
+// ask sends an actor a question, and waits for its answer as long as the caller waits and the daemon runs. The reply
 // is buffered: an actor that answers never blocks, also when nobody waits any more.
-func askActor[T any](ctx context.Context, s *System, to *actor.PID, question func(reply chan<- T) any) (answer T, err error) {
+func ask[T any](ctx context.Context, s *System, to *actor.PID, question func(reply chan<- T) any) (answer T, err error) {
 	reply := make(chan T, 1)
 	s.tell(to, question(reply))
 	select {
@@ -64,7 +64,7 @@ func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.
 		}
 		changes[i] = ledger.Accept(o, s.conf.NewID(), s.conf.Policy.Epoch, now, by, held...)
 	}
-	r, err := askActor(ctx, s, s.writer, func(reply chan<- committed) any {
+	r, err := ask(ctx, s, s.writer, func(reply chan<- committed) any {
 		return commit{ctx: ctx, changes: changes, done: func(r committed) {
 			s.spawnAccepted(r) // also when nobody waits any more
 			reply <- r
@@ -144,8 +144,8 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 				return s.answered(ctx, m, receipt, err)
 			}
 		}
-		r, err := askActor(ctx, s, s.shard(m.Transfer), func(reply chan<- injected) any {
-			return deliver{m.Transfer, inject{message: m, reply: reply}}
+		r, err := ask(ctx, s, s.shard(m.Transfer), func(reply chan<- result) any {
+			return deliver{m.Transfer, command{message: m, reply: reply}}
 		})
 		switch {
 		case err != nil:
@@ -158,7 +158,7 @@ func (s *System) Inject(ctx context.Context, m ledger.Message) (ledger.Record, e
 
 // conclude ends a message by what its actor says. What it did carries its receipt; what it did
 // not do, and why, is stored here.
-func (s *System) conclude(ctx context.Context, m ledger.Message, r injected) (ledger.Record, error) {
+func (s *System) conclude(ctx context.Context, m ledger.Message, r result) (ledger.Record, error) {
 	receipt := ledger.Receipt{Message: m.ID, Before: r.before, After: r.record.Transfer.Status()}
 	switch {
 	case r.err == nil && r.acted:
@@ -215,13 +215,13 @@ func (s *System) record(ctx context.Context, id ledger.ID) (ledger.Record, error
 // Receive stores verified events and has them applied. It returns once they are durable;
 // events that are stored already are dropped.
 func (s *System) Receive(ctx context.Context, events []ledger.StripeEvent) error {
-	stored, err := askActor(ctx, s, s.keeper, func(reply chan<- error) any { return store{events: events, done: reply} })
+	stored, err := ask(ctx, s, s.keeper, func(reply chan<- error) any { return store{events: events, done: reply} })
 	return cmp.Or(err, s.unavailable(stored))
 }
 
 // Live returns what a transfer's actor is doing; the zero value when it has none.
 func (s *System) Live(ctx context.Context, id ledger.ID) ledger.Live {
-	l, _ := askActor(ctx, s, s.shard(id), func(reply chan<- ledger.Live) any { return peek{id, live{reply}} })
+	l, _ := ask(ctx, s, s.shard(id), func(reply chan<- ledger.Live) any { return peek{id, live{reply}} })
 	return l
 }
 

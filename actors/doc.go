@@ -28,8 +28,9 @@
 // [ledger.Plan] what comes next, and arms its own timer. While it waits it holds no record,
 // which is what lets a million of them wait at once.
 //
-// To read it: transfer.go is an actor's turns, attempt.go one attempt, look.go reading Stripe
-// for evidence, order.go what people ask; package gate paces, writer.go commits, shard.go
-// supervises; package reconcile walks, findings.go has people's words about its
-// findings; system.go has the tree, api.go the ways into it, stop.go the way out.
+// To read it: transfer.go is an actor's turns and phases.go its phases, send.go one attempt, read.go
+// reading Stripe for evidence, command.go people's commands, commit.go how a change is made durable;
+// package gate paces, writer.go commits in groups, shard.go supervises; package reconcile walks,
+// findings.go has people's words about its findings; system.go has the tree, api.go the ways into it,
+// stop.go the way out.
 package actors

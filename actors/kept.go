@@ -8,9 +8,9 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// kept takes in that Stripe keeps the reversal pending, or that it came to nothing after it was.
+// bookKept takes in that Stripe keeps the reversal pending, or that it came to nothing after it was.
 // It reports whether the read said so.
-func (t *transfer) kept(c actor.Context, l *look, found []ledger.StripeTransfer) bool {
+func (t *transfer) bookKept(c actor.Context, l *read, found []ledger.StripeTransfer) bool {
 	if len(found) != 1 {
 		return false
 	}
@@ -19,23 +19,32 @@ func (t *transfer) kept(c actor.Context, l *look, found []ledger.StripeTransfer)
 		return false
 	}
 	before := t.w.record.Transfer.Status()
-	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
-		if errors.Is(err, errStale) && l.order == nil {
-			t.w.later = append(l.purpose(), t.w.later...)
-			return
-		}
-		if l.order != nil {
-			l.order.answer(injected{before: before, record: t.w.record, err: errors.Join(err, ledger.ErrIllegalMove)})
-		}
-		if err != nil {
-			return
-		}
-		t.looked, _ = t.now()
-		t.leave()
-		t.applied(c, l)
-		if ch.History.Event == ledger.EventRefuse {
-			t.crash(&Setback{Kind: Refused, Row: ch.History.Answer.Row, Code: ch.History.Answer.Code})
-		}
-	})
+	t.commit(c, change, err, keptBooked{l, before})
 	return true
+}
+
+// keptBooked follows the commit that takes in a reversal's being kept pending, or its end.
+type keptBooked struct {
+	read   *read
+	before ledger.State
+}
+
+func (k keptBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
+	l := k.read
+	if errors.Is(err, errStale) && l.command == nil {
+		t.w.later = append(l.purpose(), t.w.later...)
+		return
+	}
+	if l.command != nil {
+		l.command.answer(result{before: k.before, record: t.w.record, err: errors.Join(err, ledger.ErrIllegalMove)})
+	}
+	if err != nil {
+		return
+	}
+	t.inVain, _ = t.now()
+	t.leave()
+	t.hintHandled(c, l)
+	if ch.History.Event == ledger.EventRefuse {
+		t.crash(&Setback{Kind: Refused, Row: ch.History.Answer.Row, Code: ch.History.Answer.Code})
+	}
 }

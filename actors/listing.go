@@ -23,13 +23,13 @@ type listing struct {
 	alike      string // the newest that may be ours with its metadata removed; empty: none
 }
 
-// list returns the listing that a look goes on with, or begins.
-func (t *transfer) list(l *look, op *ledger.Operation) *listing {
+// list returns the listing that a read goes on with, or begins.
+func (t *transfer) list(l *read, op *ledger.Operation) *listing {
 	if l.listing != nil {
 		return l.listing
 	}
 	x := &t.w.record.Transfer
-	decides := l.decides || l.order != nil && l.order.message.Outcome == ledger.OutcomeFailed
+	decides := l.decides || l.command != nil && l.command.message.Outcome == ledger.OutcomeFailed
 	_, policy := t.now()
 	since, until := x.Created(op, t.w.record.Digest, policy)
 	// Once the clocks part, or agree, its bounds are others, and what it has passed over may be ours.
@@ -46,7 +46,7 @@ func (t *transfer) list(l *look, op *ledger.Operation) *listing {
 }
 
 // page reads the next page, on the goroutine of a read, and keeps of it what may be ours.
-func (s *System) page(ctx context.Context, x *ledger.Transfer, g *listing, m *sighted) {
+func (s *System) page(ctx context.Context, x *ledger.Transfer, g *listing, m *readDone) {
 	page, err := s.conf.Stripe.Page(ctx, g.query)
 	if m.err = err; err != nil {
 		return
@@ -88,7 +88,7 @@ func (s *System) unclaimed(ctx context.Context, ids []string) (string, error) {
 
 // turned takes in a page, and reports that the next one is to be read before anything is
 // concluded. Evidence ends a listing at once.
-func (t *transfer) turned(m *sighted) (goOn bool) {
+func (t *transfer) turned(m *readDone) (goOn bool) {
 	g := m.listing
 	var failed *stripe.ReadError
 	switch {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"github.com/settled/settled/actors/gate"
 	"github.com/settled/settled/ledger"
 )
@@ -53,16 +51,16 @@ type work struct {
 	view    view
 	errand  errand
 	record  ledger.Record
-	at      time.Time                                  // the local clock just after the ledger said so: see now
-	then    func(actor.Context, *ledger.Change, error) // follows the commit
-	retried bool                                       // the commit was tried before, and cut off
-	asked   gate.Endpoint                              // of the permit that was asked for last
-	permit  uint64                                     // holding: its number
-	intent  *intent                                    // asking: the call that is committed to and waits for a permit; see delayed
-	look    *look                                      // asking: wanted; reading: under way
-	later   []any                                      // wait for the ledger to be known and still
-	after   []any                                      // wait for the read or the call to end
-	aside   string                                     // a bug's text: the transfer is to be set aside
+	at      time.Time     // the local clock just after the ledger said so: see now
+	next    sequel        // committing: follows the commit
+	retried bool          // the commit was tried before, and cut off
+	asked   gate.Endpoint // of the permit that was asked for last
+	permit  uint64        // holding: its number
+	intent  *intent       // asking: the call that is committed to and waits for a permit; see delayed
+	read    *read         // asking: wanted; reading: under way
+	later   []any         // wait for the ledger to be known and still
+	after   []any         // wait for the read or the call to end
+	aside   string        // a bug's text: the transfer is to be set aside
 }
 
 // check panics when the phases contradict each other, or what is in hand: that is a bug, and the
@@ -73,17 +71,17 @@ func (w *work) check() {
 	case !legal[w.view][w.errand],
 		(w.permit != 0) != (w.errand == holding),
 		w.intent != nil && !waits,
-		w.look != nil && !waits && w.errand != reading,
-		w.look == nil && w.errand == reading,
-		w.then != nil && w.view != committing:
-		panic(fmt.Sprintf("actors: a transfer is %s and %s, with permit %d, intent %t, read %t", w.view, w.errand, w.permit, w.intent != nil, w.look != nil))
+		w.read != nil && !waits && w.errand != reading,
+		w.read == nil && w.errand == reading,
+		w.next != nil && w.view != committing:
+		panic(fmt.Sprintf("actors: a transfer is %s and %s, with permit %d, intent %t, read %t", w.view, w.errand, w.permit, w.intent != nil, w.read != nil))
 	}
 }
 
 // away reports that an errand is to end before another begins: a call or a read that is under way,
 // or wanted. An actor that asks for the permit of a send which it has not committed to may still turn to a read.
 func (w *work) away() bool {
-	return w.errand == calling || w.errand == reading || w.errand == asking && (w.look != nil || w.intent != nil)
+	return w.errand == calling || w.errand == reading || w.errand == asking && (w.read != nil || w.intent != nil)
 }
 
 // live says of an actor what it is doing.

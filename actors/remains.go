@@ -15,22 +15,22 @@ import (
 // made nor found. So Stripe is read first, and what was lost is taken in.
 
 // remainsUnread reports a command whose amount hangs on reversals that the database may have lost.
-func (t *transfer) remainsUnread(m *inject) bool {
+func (t *transfer) remainsUnread(m *command) bool {
 	return m.message.Amount == 0 && !m.read && t.w.record.Transfer.Operation.StripeID != "" && t.sys.Policy().Epoch > 1
 }
 
 // readRemains reads Stripe for a reversal of all that remains.
-func (t *transfer) readRemains(c actor.Context, m inject) {
+func (t *transfer) readRemains(c actor.Context, m command) {
 	now, p := t.now()
 	if err := ledger.CheckRemains(p, now); err != nil {
-		t.forbid(c, m, err)
+		t.refuseSurely(c, m, err)
 		return
 	}
-	t.seek(c, &look{order: &m}, m)
+	t.startRead(c, &read{command: &m}, m)
 }
 
-// remains takes in the lost reversals that Stripe holds; then the command is obeyed.
-func (t *transfer) remains(c actor.Context, m *inject, found []ledger.StripeTransfer) {
+// takeInRemains takes in the lost reversals that Stripe holds. Then the command is carried out.
+func (t *transfer) takeInRemains(c actor.Context, m *command, found []ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
 	if len(found) != 1 {
 		t.refuse(m, fmt.Errorf("%w: Stripe does not hold %s", ledger.ErrConflict, x.Operation.StripeID))
@@ -56,15 +56,22 @@ func (t *transfer) remains(c actor.Context, m *inject, found []ledger.StripeTran
 		return
 	}
 	t.sys.alarm("lost_reversals", "transfer", t.id, "detail", change.History.Detail)
-	op := ledger.Operation{ID: t.id}
-	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
-		if err == nil || errors.Is(err, errStale) {
-			t.w.later = append([]any{*m}, t.w.later...)
-		} else {
-			m.answer(injected{before: x.Status(), record: t.w.record, err: err})
-		}
-		if err == nil { // what was made since the epoch began is of another loss
-			go t.sys.unsent(&op, lost[0].Created, lost[0].ID)
-		}
-	})
+	t.commit(c, change, nil, remainsBooked{m, lost[0]})
+}
+
+// remainsBooked follows the commit that takes in reversals which the database lost.
+type remainsBooked struct {
+	command *command
+	lost    ledger.StripeReversal // the first
+}
+
+func (b remainsBooked) after(t *transfer, _ actor.Context, _ *ledger.Change, err error) {
+	if err == nil || errors.Is(err, errStale) {
+		t.w.later = append([]any{*b.command}, t.w.later...)
+	} else {
+		b.command.answer(result{before: t.w.record.Transfer.Status(), record: t.w.record, err: err})
+	}
+	if err == nil { // what was made since the epoch began is of another loss
+		go t.sys.unsent(&ledger.Operation{ID: t.id}, b.lost.Created, b.lost.ID)
+	}
 }

@@ -19,7 +19,7 @@ type shard struct {
 	// only after it has confirmed, behind all that was sent to it before.
 	closing map[ledger.ID]*closing
 	bugs    map[ledger.ID]bugs // unexpected panics in a row
-	ending  bool               // its children were told to stop: one more would never hear of it, and keep it from ending
+	ending  bool               // no child may be spawned now: it would miss the stop, and the shard would hang
 }
 
 // bugs are the panics of one actor that came one soon after the other.
@@ -161,7 +161,7 @@ func (s *shard) ensure(c actor.Context, m ensure) {
 	}
 }
 
-// gone forgets a child, and spawns it again when something came for it meanwhile.
+// gone forgets a child, and spawns it again when a message came for it meanwhile.
 func (s *shard) gone(c actor.Context, m *actor.Terminated) {
 	id, err := ledger.ParseID(m.Who.Id[len(c.Self().Id)+1:])
 	if err != nil {

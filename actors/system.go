@@ -204,7 +204,7 @@ func (s *System) Start() {
 	)
 	s.transferProps = s.props(func() actor.Actor { return &transfer{sys: s} }, restart{s})
 	up := make(chan struct{})
-	s.root, _ = s.actors.Root.SpawnNamed(s.props(func() actor.Actor { return &trunk{s, sync.OnceFunc(func() { close(up) })} }, fail{s}), "settled")
+	s.root, _ = s.actors.Root.SpawnNamed(s.props(func() actor.Actor { return &root{s, sync.OnceFunc(func() { close(up) })} }, fail{s}), "settled")
 	<-up
 	go s.replay()
 	go s.recover()
@@ -232,13 +232,13 @@ func (s *System) props(producer actor.Producer, ofChildren actor.SupervisorStrat
 	return actor.PropsFromProducer(producer, options...)
 }
 
-// trunk is the top of the tree: it spawns the parts.
-type trunk struct {
+// root is the top of the tree: it spawns the parts.
+type root struct {
 	sys *System
 	up  func() // every part has its address
 }
 
-func (r *trunk) Receive(c actor.Context) {
+func (r *root) Receive(c actor.Context) {
 	if _, ok := c.Message().(*actor.Started); !ok {
 		return
 	}
@@ -261,16 +261,16 @@ func (r *trunk) Receive(c actor.Context) {
 	s.conditions = name("conditions", s.newConditions)
 	s.inbox = name("inbox", func() actor.Actor { return &inbox{s} })
 	s.reconciler = name("reconciler", s.newReconciler)
-	name("transfers", func() actor.Actor { return &branch{s, r.up} })
+	name("transfers", func() actor.Actor { return &shards{s, r.up} })
 }
 
-// branch holds the shards.
-type branch struct {
+// shards is the parent of the shards.
+type shards struct {
 	sys *System
 	up  func()
 }
 
-func (b *branch) Receive(c actor.Context) {
+func (b *shards) Receive(c actor.Context) {
 	if _, ok := c.Message().(*actor.Started); !ok {
 		return
 	}

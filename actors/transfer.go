@@ -19,7 +19,7 @@ type transfer struct {
 	inc     uint64 // of this incarnation; tags what may come back to a later one
 	timer   *time.Timer
 	until   time.Time // the end of the wait
-	looked  time.Time // when Stripe was last read in vain, by the database's clock
+	inVain  time.Time // when Stripe was last read in vain, by the database's clock
 	listing *listing  // a list that was not read to its end
 	resting bool      // nothing is to be done; the shard was told
 	entered bool      // counted as having a send of uncertain end: see System.enter
@@ -43,13 +43,13 @@ type (
 	setAside struct{ reason string } // it panicked too often
 	mayStop  struct{}                // the shard holds new messages back: is there still nothing to do?
 
-	// answered is the outcome of a call. It is evidence, so it outlives its incarnation.
-	answered struct {
+	// callDone is the outcome of a call. It is evidence, so it outlives its incarnation.
+	callDone struct {
 		inc        uint64
 		subject    ledger.ID
 		epoch, gen int
 		answer     ledger.Answer
-		weighed    bool // Stripe was read already, as the answer asked
+		checked    bool // Stripe was read already, as the answer asked
 		counted    bool // in the metrics
 	}
 )
@@ -90,14 +90,14 @@ func (t *transfer) Receive(c actor.Context) {
 		if m.inc == t.inc {
 			t.settle(c, m.answer)
 		}
-	case answered:
+	case callDone:
 		if m.inc == t.inc && t.w != nil && t.w.errand == calling {
 			t.w.errand = idle
 		}
 		t.take(c, m)
-	case sighted:
-		t.seen(c, m)
-	case inject, hint:
+	case readDone:
+		t.readEnded(c, m)
+	case command, hint:
 		t.take(c, m)
 	case live:
 		t.tellLive(c, m)
@@ -128,8 +128,8 @@ func (t *transfer) begin(c actor.Context) {
 	t.inc = t.sys.incarnations.Add(1)
 }
 
-// handOn passes what an ending incarnation had not come to on to the next one, which is the
-// only other that can deal with it; of the last one, who waits for an answer is let go.
+// handOn re-sends unhandled messages to the next incarnation. If the actor is stopping, callers get
+// errStopping.
 func (t *transfer) handOn(c actor.Context, why any) {
 	w := t.w
 	if w == nil {
@@ -140,7 +140,7 @@ func (t *transfer) handOn(c actor.Context, why any) {
 		c.Send(t.sys.gate, gate.Release{No: w.permit, Unused: true})
 	}
 	rest := append(w.later, w.after...)
-	if l := w.look; l != nil {
+	if l := w.read; l != nil {
 		rest = append(rest, l.purpose()...)
 	}
 	_, last := why.(*actor.Stopping)
@@ -150,22 +150,22 @@ func (t *transfer) handOn(c actor.Context, why any) {
 			continue
 		}
 		switch m := m.(type) {
-		case inject:
-			m.answer(injected{err: errStopping})
+		case command:
+			m.answer(result{err: errStopping})
 		case hint:
 			t.sys.missed.Store(true) // it is stored, and told again
 		}
 	}
 }
 
-// recall reads the ledger.
+// recall has the ledger read.
 func (t *transfer) recall(c actor.Context) {
 	t.disarm()
 	t.resting = false
 	if t.w == nil {
 		t.w = &work{}
 	}
-	if t.w.view == loading || t.w.view == committing { // what is being committed will say where the ledger stands
+	if t.w.view == loading || t.w.view == committing { // the commit's answer says where the ledger stands
 		return
 	}
 	t.w.view = loading
@@ -173,7 +173,7 @@ func (t *transfer) recall(c actor.Context) {
 	c.Send(t.sys.reader, load{t.id, func(l loaded) { sys.tell(self, reply[loaded]{inc, l}) }})
 }
 
-// learn takes in what the ledger says.
+// learn takes in the record that was read.
 func (t *transfer) learn(c actor.Context, l loaded) {
 	if t.w == nil {
 		t.w = &work{}
@@ -187,8 +187,8 @@ func (t *transfer) learn(c actor.Context, l loaded) {
 	case l.record == nil:
 		for _, m := range t.w.later {
 			switch m := m.(type) {
-			case inject:
-				m.answer(injected{err: ledger.ErrNotFound})
+			case command:
+				m.answer(result{err: ledger.ErrNotFound})
 			case hint:
 				c.Send(t.sys.inbox, handled{m.event})
 			}
@@ -210,7 +210,8 @@ func (t *transfer) take(c actor.Context, m any) {
 	t.turn(c)
 }
 
-// turn does what there is to do when the ledger is known and nothing is being committed.
+// turn handles the messages that waited, and then takes the next step of the plan: both only while
+// the ledger is known and nothing is being committed.
 func (t *transfer) turn(c actor.Context) {
 	w := t.w
 	if !w.away() {
@@ -220,12 +221,12 @@ func (t *transfer) turn(c actor.Context) {
 		m := w.later[0]
 		w.later = w.later[1:]
 		switch m := m.(type) {
-		case answered:
-			t.weigh(c, m)
-		case inject:
-			t.obey(c, m)
+		case callDone:
+			t.bookAnswer(c, m)
+		case command:
+			t.carryOut(c, m)
 		case hint:
-			t.heed(c, m)
+			t.followHint(c, m)
 		}
 	}
 	if w.view == current && w.errand == idle {
@@ -245,7 +246,7 @@ func (t *transfer) now() (time.Time, ledger.Policy) {
 	return now, p
 }
 
-// proceed does the next step of the plan.
+// proceed takes the next step of the plan.
 func (t *transfer) proceed(c actor.Context) {
 	w := t.w
 	x := &w.record.Transfer
@@ -254,10 +255,17 @@ func (t *transfer) proceed(c actor.Context) {
 		return
 	}
 	now, policy := t.now()
-	step := ledger.Plan(x, w.record.Digest, policy, now, t.looked)
+	step := ledger.Plan(x, w.record.Digest, policy, now, t.inVain)
 	if t.sys.closing.Load() && step.Action != ledger.Rest {
 		return // what is unfinished stays as the ledger has it
 	}
+	t.step(c, step, policy, now)
+}
+
+// step takes a step of the plan, or waits until its time has come. It is long because it names every action.
+func (t *transfer) step(c actor.Context, step ledger.Step, policy ledger.Policy, now time.Time) {
+	w := t.w
+	x := &w.record.Transfer
 	if step.Awaits == ledger.BackOff {
 		t.endProbe(c, gate.Yielded)
 	}
@@ -270,7 +278,7 @@ func (t *transfer) proceed(c actor.Context) {
 		t.until = time.Time{} // nothing is to happen then
 	case step.Action == ledger.NoteLost:
 		change, err := x.Lost("the process that sent it ended before the answer was recorded")
-		t.commit(c, change, err, t.crashAfter(&Setback{Kind: Lost, Code: "interrupted"}))
+		t.commit(c, change, err, setbackNoted{&Setback{Kind: Lost, Code: "interrupted"}})
 	case !t.isDue(step, policy, now) && t.sleeps(step):
 		t.sleep(c, step, policy, now)
 	case !t.isDue(step, policy, now):
@@ -279,13 +287,13 @@ func (t *transfer) proceed(c actor.Context) {
 		}
 		t.wait(c, wait)
 	case step.Action == ledger.Send && step.Reads:
-		w.look = &look{}
+		w.read = &read{}
 		t.ask(c, gate.Reads)
 	case step.Action == ledger.Send:
 		_, kind := x.Current()
 		t.ask(c, gate.Of(kind))
 	case step.Action == ledger.Look:
-		w.look = &look{decides: step.Decides}
+		w.read = &read{decides: step.Decides}
 		t.askRead(c)
 	case step.Action == ledger.Release && t.sys.conf.Verify != nil && !t.sys.clocks.heardSince(time.Time{}):
 		// Our two clocks may be wrong together. The account's verification brings Stripe's.
@@ -317,7 +325,7 @@ func (t *transfer) idlePause() time.Duration {
 // would otherwise end again and again before that clock has moved.
 const waitLeast = time.Millisecond
 
-// wait arms the timer, and forgets all that the ledger knows as well.
+// wait arms the timer and drops the record: a million actors wait at once, and the ledger has it.
 func (t *transfer) wait(c actor.Context, d time.Duration) {
 	if end := t.w.record.Transfer.NextHoldEnd(); !end.IsZero() {
 		// A hold ends at its own time, by every clock, whatever else is waited for.
@@ -345,104 +353,4 @@ func (t *transfer) disarm() {
 func (t *transfer) rest(c actor.Context) {
 	t.w, t.resting = nil, true
 	c.Send(c.Parent(), finished{t.id})
-}
-
-var errStale = errors.New("the transfer has moved on")
-
-// commit has a change made durable and then goes on with then. A change that lost the guard
-// wrote nothing: the ledger is read again.
-func (t *transfer) commit(c actor.Context, change ledger.Change, err error, then func(actor.Context, *ledger.Change, error)) {
-	if err != nil {
-		panic(fmt.Errorf("transfer %s: %w", t.id, err)) // the plan asked for an illegal move: a bug
-	}
-	w := t.w
-	w.view, w.then = committing, then
-	self, sys, inc := c.Self(), t.sys, t.inc
-	m := commit{changes: []ledger.Change{change}, done: func(r committed) { sys.tell(self, reply[committed]{inc, r}) }}
-	if w.permit != 0 {
-		m.delayed = func() { sys.tell(self, delayed{inc}) }
-	}
-	c.Send(t.sys.writer, m)
-}
-
-// settle takes in what became of a commit.
-func (t *transfer) settle(c actor.Context, r committed) {
-	w := t.w
-	then := w.then
-	w.view, w.then, w.retried = stale, nil, r.retried
-	var change *ledger.Change
-	anew := false
-	err := r.err
-	switch {
-	case err != nil: // ErrUnavailable only when the system stops; else a bug, see below
-	case !r.won[0]:
-		err = errStale
-		t.recall(c)
-	default:
-		w.view = current
-		change = &r.changes[0]
-		var was ledger.ID
-		if op, _ := w.record.Transfer.Current(); op != nil {
-			was = op.ID
-		}
-		w.record.Transfer = change.After
-		switch op, _ := change.After.Current(); {
-		case op != nil && op.ID == was && op.ID == change.History.Subject:
-			w.record.Digest = w.record.Digest.Add(change.History)
-		case op != nil && op.ID == was: // a command to one of its siblings
-		default:
-			w.record.Digest = ledger.Digest{}
-			anew = op != nil && op.Generation > 0 // it was tried before, and what came of it is to be read
-		}
-		w.record.ReadAt, w.at = r.at, time.Now()
-		t.sys.metrics.transitions.WithLabelValues(change.History.Kind.String(), string(change.History.To)).Inc()
-		t.sys.needsPerson(change)
-	}
-	if then != nil {
-		then(c, change, err)
-	}
-	if err != nil && !errors.Is(err, errStale) {
-		if errors.Is(err, ledger.ErrUnavailable) {
-			return
-		}
-		panic(fmt.Errorf("transfer %s: commit: %w", t.id, err))
-	}
-	if anew {
-		t.recall(c)
-	}
-	t.turn(c)
-}
-
-// crashAfter follows a commit that records a setback.
-func (t *transfer) crashAfter(s *Setback) func(actor.Context, *ledger.Change, error) {
-	return func(c actor.Context, _ *ledger.Change, err error) {
-		if err == nil {
-			t.crash(s)
-		}
-	}
-}
-
-// crash ends the incarnation: see handOn.
-func (t *transfer) crash(s *Setback) { panic(s) }
-
-// stepAside records that the machine gives this transfer up after repeated bugs.
-func (t *transfer) stepAside(c actor.Context) {
-	x := &t.w.record.Transfer
-	op, _ := x.Current()
-	if op == nil || x.Status() == ledger.PermanentlyFailed || op.State == ledger.Parked || op.State == ledger.PendingAtStripe || x.Status() == ledger.Held || x.Status() == ledger.Canceled ||
-		op.Seen < t.sys.Policy().Epoch { // what lost commits may have sent is not given up before it was looked up
-		t.rest(c)
-		return
-	}
-	if op.State == ledger.Sending {
-		change, err := x.Lost("the actor panicked")
-		t.commit(c, change, err, nil) // then comes back here
-		return
-	}
-	change, err := x.SetAside(t.w.aside)
-	t.commit(c, change, err, func(_ actor.Context, _ *ledger.Change, err error) {
-		if err == nil {
-			t.w.aside = ""
-		}
-	})
 }

@@ -115,6 +115,7 @@ func (n *node) supervise() {
 // turn lets one message at a time come from the daemon's goroutines and timers.
 func (n *node) turn(to string, message any) {
 	kind := strings.TrimPrefix(fmt.Sprintf("%T", message), "actors.")
+	kind = strings.ReplaceAll(kind, "github.com/settled/settled/actors.", "") // of a generic type's argument
 	n.w.driver.park(context.Background(), n.name+" "+strings.TrimPrefix(to, "settled/")+" is told "+kind, message)
 }
 

@@ -9,60 +9,60 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// inject carries a person's message to the transfer's actor. It is answered once, on a
-// buffered channel. A message that waits when its actor crashes is dealt with by the next
-// incarnation; one that was in the hands of a bug leaves the caller to its deadline, and the
-// message's ID keeps a repetition from acting twice.
-type inject struct {
+// command carries a person's message to the transfer's actor. It is answered once, on a buffered
+// channel. A command that waits when its actor crashes is carried out by the next incarnation. One
+// whose handling panicked is not answered: the caller waits until its deadline, and the message's
+// ID keeps a repetition from acting twice.
+type command struct {
 	message ledger.Message
-	reply   chan<- injected
+	reply   chan<- result
 	read    bool // Stripe was read for it, and holds no reversal that the ledger lacks
-	reread  bool // the ledger was read for it: what it says now is what it said after the message came
+	reread  bool // the ledger was read after it came
 }
 
 // answer replies. It must not block: whoever asked may have gone.
-func (m *inject) answer(r injected) {
+func (m *command) answer(r result) {
 	select {
 	case m.reply <- r:
 	default:
 	}
 }
 
-// injected is the answer.
-type injected struct {
+// result is the answer to a command.
+type result struct {
 	before ledger.State
 	record ledger.Record
 	acted  bool // in a commit, which has the message's receipt
 	err    error
 }
 
-// obey does what a person asks, if the table and the money protocol allow it.
-func (t *transfer) obey(c actor.Context, m inject) {
+// carryOut does what a person commands, if the state table and the money protocol allow it.
+func (t *transfer) carryOut(c actor.Context, m command) {
 	x := &t.w.record.Transfer
 	msg := m.message
 	var change ledger.Change
 	var err error
 	if msg.Type == ledger.MessageCancel && t.behindEpoch(msg) {
-		// What was lost may have been a send, and a cancel would deny it.
-		t.forbid(c, m, fmt.Errorf("%w: the database lost commits at %s, and this has not been looked up at Stripe since; released or retried, it will be, before anything is sent",
+		// The lost commits may have been of a send, and a cancel would deny it.
+		t.refuseSurely(c, m, fmt.Errorf("%w: the database lost commits at %s, and this has not been looked up at Stripe since; released or retried, it will be, before anything is sent",
 			ledger.ErrTooEarly, t.sys.Policy().EpochSince.UTC().Format(time.RFC3339)))
 		return
 	}
 	if op, _ := x.Current(); msg.Type == ledger.MessageCancel && op != nil && op.Retraces() && op.ClearAt.IsZero() && !op.State.Open() {
-		t.seek(c, &look{order: &m}, m) // the order that it may repeat may have been paid
+		t.startRead(c, &read{command: &m}, m) // the order that it may repeat may have been paid
 		return
 	}
 	switch msg.Type {
 	case ledger.MessageReverse:
 		for _, r := range x.Reversals {
 			if r.ID == msg.ID { // the message acted before its answer was lost
-				m.answer(injected{before: x.Status(), record: t.w.record})
+				m.answer(result{before: x.Status(), record: t.w.record})
 				return
 			}
 		}
 		var same *ledger.Reversal
 		if same, err = x.ReversalReferred(msg.Reference, msg.Amount); same != nil { // another message asked for it
-			m.answer(injected{before: x.Status(), record: t.w.record})
+			m.answer(result{before: x.Status(), record: t.w.record})
 			return
 		} else if err == nil && t.remainsUnread(&m) {
 			t.readRemains(c, m)
@@ -74,35 +74,42 @@ func (t *transfer) obey(c actor.Context, m inject) {
 		t.resolve(c, m)
 		return
 	case ledger.MessageAdopt:
-		t.seek(c, &look{order: &m}, m)
+		t.startRead(c, &read{command: &m}, m)
 		return
 	case ledger.MessageRestart:
 		now, policy := t.now()
-		over := ledger.Plan(x, t.w.record.Digest, policy, now, t.looked).Action == ledger.Rest && x.Status() != ledger.Held
+		over := ledger.Plan(x, t.w.record.Digest, policy, now, t.inVain).Action == ledger.Rest && x.Status() != ledger.Held
 		if over && t.w.aside == "" {
-			t.forbid(c, m, fmt.Errorf("%w: nothing is left to restart: the transfer is %s, and no actor drives it", ledger.ErrIllegalMove, x.Status()))
+			t.refuseSurely(c, m, fmt.Errorf("%w: nothing is left to restart: the transfer is %s, and no actor drives it", ledger.ErrIllegalMove, x.Status()))
 			return
 		}
-		m.answer(injected{before: x.Status(), record: t.w.record})
+		m.answer(result{before: x.Status(), record: t.w.record})
 		t.crash(&Setback{Kind: Asked, Code: "restart"})
 	default:
 		if msg.Type == ledger.MessageHold && x.Holding(msg) {
-			m.answer(injected{before: x.Status(), record: t.w.record})
+			m.answer(result{before: x.Status(), record: t.w.record})
 			return
 		}
 		change, err = x.Command(msg)
 	}
 	if err != nil {
-		t.forbid(c, m, err)
+		t.refuseSurely(c, m, err)
 		return
 	}
-	before := x.Status()
-	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
-		if msg.Type == ledger.MessageRetry {
-			t.looked = time.Time{} // what was read in vain before says nothing about now
-		}
-		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
-	})
+	t.commit(c, change, nil, commandDone{m, x.Status()})
+}
+
+// commandDone follows the commit of a command.
+type commandDone struct {
+	command command
+	before  ledger.State
+}
+
+func (d commandDone) after(t *transfer, _ actor.Context, _ *ledger.Change, err error) {
+	if d.command.message.Type == ledger.MessageRetry {
+		t.inVain = time.Time{} // what was read in vain before says nothing about now
+	}
+	d.command.answer(result{before: d.before, record: t.w.record, acted: err == nil, err: err})
 }
 
 // behindEpoch reports a command about an operation of an earlier epoch, which was not looked up at
@@ -119,7 +126,7 @@ func (t *transfer) behindEpoch(msg ledger.Message) bool {
 }
 
 // resolve reads Stripe before a person's word is taken: evidence wins over it.
-func (t *transfer) resolve(c actor.Context, m inject) {
+func (t *transfer) resolve(c actor.Context, m command) {
 	x := &t.w.record.Transfer
 	op, kind := x.Current()
 	form := map[ledger.Kind]string{ledger.CreateTransfer: "tr_", ledger.MakeReversal: "trr_"}[kind]
@@ -129,23 +136,23 @@ func (t *transfer) resolve(c actor.Context, m inject) {
 		if err == nil {
 			err = fmt.Errorf("%w: only what is unresolved or parked can be resolved, and reversal %s is %s", ledger.ErrIllegalMove, id, r.State)
 		}
-		t.forbid(c, m, err)
+		t.refuseSurely(c, m, err)
 		return
 	}
 	switch {
 	case op == nil || op.State != ledger.Unresolved && op.State != ledger.Parked:
-		t.forbid(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.Status()))
+		t.refuseSurely(c, m, fmt.Errorf("%w: only what is unresolved or parked can be resolved, and this is %s", ledger.ErrIllegalMove, x.Status()))
 		return
 	case m.message.Outcome == ledger.OutcomeCompleted && !strings.HasPrefix(m.message.StripeID, form):
-		t.forbid(c, m, ledger.FieldErrors{{Field: "stripe_id", Detail: fmt.Sprintf("must begin with %s: what is not known here is a %s's outcome", form, kind)}})
+		t.refuseSurely(c, m, ledger.FieldErrors{{Field: "stripe_id", Detail: fmt.Sprintf("must begin with %s: what is not known here is a %s's outcome", form, kind)}})
 		return
 	case m.message.Outcome == ledger.OutcomeFailed:
 		if err := t.mayResolve(); err != nil {
-			t.forbid(c, m, err)
+			t.refuseSurely(c, m, err)
 			return
 		}
 	}
-	t.seek(c, &look{order: &m}, m)
+	t.startRead(c, &read{command: &m}, m)
 }
 
 func (t *transfer) mayResolve() error {
@@ -153,10 +160,9 @@ func (t *transfer) mayResolve() error {
 	return t.w.record.Transfer.CheckResolve(policy, now)
 }
 
-// decide ends a resolution, or an adoption, after Stripe was read and does not show the
-// operation as done.
-func (t *transfer) decide(c actor.Context, read sighted) {
-	m := read.look.order
+// commandUnproved ends a command after Stripe was read and does not show the operation as done.
+func (t *transfer) commandUnproved(c actor.Context, read readDone) {
+	m := read.read.command
 	x := &t.w.record.Transfer
 	if m.message.Type == ledger.MessageCancel {
 		if op, _ := x.Current(); op != nil {
@@ -184,19 +190,17 @@ func (t *transfer) decide(c actor.Context, read sighted) {
 		t.refuse(m, err)
 		return
 	}
-	before := x.Status()
-	t.commit(c, change, nil, func(c actor.Context, _ *ledger.Change, err error) {
-		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
-	})
+	t.commit(c, change, nil, commandDone{*m, x.Status()})
 }
 
 // adoptOutside books what others reversed, and a reversal of ours that the database lost, as Stripe was read to hold it.
-func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTransfer) {
+func (t *transfer) adoptOutside(c actor.Context, m *command, s ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
+	next := outsideAdopted{commandDone: commandDone{*m, x.Status()}}
 	outdone, stripeID, created := x.OutdoneBy(s)
-	var was ledger.Operation
 	if outdone != nil {
-		was = *outdone
+		was := *outdone
+		next.outdone, next.stripeID, next.created = &was, stripeID, created
 	}
 	change, changed, err := t.takesIn([]ledger.StripeTransfer{s}, m.message.By)
 	if outdone == nil {
@@ -207,19 +211,29 @@ func (t *transfer) adoptOutside(c actor.Context, m *inject, s ledger.StripeTrans
 		return
 	}
 	if !changed { // it acted before its answer was lost, or was of no use
-		m.answer(injected{before: x.Status(), record: t.w.record})
+		m.answer(result{before: x.Status(), record: t.w.record})
 		return
 	}
-	before := x.Status()
-	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
-		m.answer(injected{before: before, record: t.w.record, acted: err == nil, err: err})
-		if err == nil && outdone != nil {
-			t.sys.outran(&was, ch.Subject(), created, stripeID)
-		}
-	})
+	t.commit(c, change, nil, next)
 }
 
-// takesIn is [ledger.Transfer.TakeIn] of what was read.
+// outsideAdopted follows the commit that books what others reversed, or our own reversal that
+// outran a row.
+type outsideAdopted struct {
+	commandDone
+	outdone  *ledger.Operation // as it was; nil: no row was outrun
+	stripeID string
+	created  time.Time
+}
+
+func (d outsideAdopted) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
+	d.commandDone.after(t, c, ch, err)
+	if err == nil && d.outdone != nil {
+		t.sys.outran(d.outdone, ch.Subject(), d.created, d.stripeID)
+	}
+}
+
+// takesIn is [ledger.Transfer.TakeIn] of the first object that it takes in.
 func (t *transfer) takesIn(found []ledger.StripeTransfer, by ledger.By) (change ledger.Change, changed bool, err error) {
 	for _, s := range found {
 		if change, changed, err = t.w.record.Transfer.TakeIn(s, by); changed || err != nil {
@@ -229,10 +243,10 @@ func (t *transfer) takesIn(found []ledger.StripeTransfer, by ledger.By) (change 
 	return ledger.Change{}, false, nil
 }
 
-// forbid refuses a message, but not by a record that may be older than the message: another
-// node, or a page of recovery that was long on its way, may have left this actor behind. A
-// change by such a record loses to the guard; a refusal has no guard, so it reads first.
-func (t *transfer) forbid(c actor.Context, m inject, err error) {
+// refuseSurely refuses a command by a record that is newer than the command: another node, or a
+// page of recovery that was long on its way, may have left this actor behind. A change by an old
+// record loses to the guard. A refusal has no guard, so the ledger is read first.
+func (t *transfer) refuseSurely(c actor.Context, m command, err error) {
 	if m.reread {
 		t.refuse(&m, err)
 		return
@@ -242,6 +256,6 @@ func (t *transfer) forbid(c actor.Context, m inject, err error) {
 	t.recall(c)
 }
 
-func (t *transfer) refuse(m *inject, err error) {
-	m.answer(injected{before: t.w.record.Transfer.Status(), record: t.w.record, err: err})
+func (t *transfer) refuse(m *command, err error) {
+	m.answer(result{before: t.w.record.Transfer.Status(), record: t.w.record, err: err})
 }

@@ -31,13 +31,13 @@ func (t *transfer) permitted(c actor.Context, p gate.Permit) {
 		t.call(c, in.fresh, in.op)
 		return
 	}
-	if w.look != nil {
-		t.read(c)
+	if w.read != nil {
+		t.readStripe(c)
 		return
 	}
 	if w.view == current {
 		now, policy := t.now()
-		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.looked)
+		step := ledger.Plan(&w.record.Transfer, w.record.Digest, policy, now, t.inVain)
 		if step.Action == ledger.Send && !step.Reads && t.isDue(step, policy, now) && t.commitTo(c, policy, now) {
 			return
 		}
@@ -63,10 +63,10 @@ func (t *transfer) denied(c actor.Context) {
 		t.call(c, in.fresh, in.op)
 		return
 	}
-	if l := w.look; l != nil {
-		w.look = nil
+	if l := w.read; l != nil {
+		w.read = nil
 		if w.view == current {
-			t.unread(c, l, errStopping)
+			t.readFailed(c, l, errStopping)
 		} else {
 			w.later = append(w.later, l.purpose()...)
 		}
@@ -91,23 +91,27 @@ func (t *transfer) commitTo(c actor.Context, policy ledger.Policy, now time.Time
 		return false
 	}
 	submitted, wall := t.sys.clocks.read()
-	t.commit(c, change, nil, func(c actor.Context, ch *ledger.Change, err error) {
-		if err != nil {
-			t.giveBack(c)
-			t.leave()
-			return
-		}
-		op := ch.Subject()
-		fresh := freshness{clocks: t.sys.clocks, firstSent: op.FirstSentAt, then: ch.History.At, at: submitted, wall: wall,
-			windows: policy.Windows, untimed: ch.History.Answer.Code == ledger.CodeClocks}
-		if t.w.errand != holding { // it was delayed
-			t.w.intent = &intent{fresh, op}
-			t.ask(c, gate.Of(ch.History.Kind))
-			return
-		}
-		t.call(c, fresh, op)
-	})
+	t.commit(c, change, nil, intentWritten{freshness{clocks: t.sys.clocks, at: submitted, wall: wall, windows: policy.Windows}})
 	return true
+}
+
+// intentWritten follows the commit of an intent: its winner makes the call.
+type intentWritten struct{ fresh freshness }
+
+func (i intentWritten) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
+	if err != nil {
+		t.giveBack(c)
+		t.leave()
+		return
+	}
+	op, fresh := ch.Subject(), i.fresh
+	fresh.firstSent, fresh.then, fresh.untimed = op.FirstSentAt, ch.History.At, ch.History.Answer.Code == ledger.CodeClocks
+	if t.w.errand != holding { // it was delayed
+		t.w.intent = &intent{fresh, op}
+		t.ask(c, gate.Of(ch.History.Kind))
+		return
+	}
+	t.call(c, fresh, op)
 }
 
 // intent is a call that was committed to, and that has no permit.
@@ -135,7 +139,7 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 	r := x.Request(op)
 	e := gate.Of(r.Kind)
 	sys, id, seller := t.sys, t.id, x.Destination
-	m := answered{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
+	m := callDone{inc: t.inc, subject: op.ID, epoch: op.Epoch, gen: op.Generation}
 	go func() {
 		began := time.Now()
 		defer func() {
@@ -163,12 +167,12 @@ func (t *transfer) call(c actor.Context, fresh freshness, op *ledger.Operation) 
 // rowBug is the row of an answer that never came because the call panicked.
 const rowBug = "bug"
 
-// weigh draws the conclusion from an answer, after reading Stripe when the answer hints that
-// the effect is there already.
-func (t *transfer) weigh(c actor.Context, m answered) {
+// bookAnswer books what an answer proves. An answer that hints that the effect is there already has
+// Stripe read first.
+func (t *transfer) bookAnswer(c actor.Context, m callDone) {
 	x := &t.w.record.Transfer
-	if m.answer.Reaction == ledger.LookFirst && m.answer.Verdict != ledger.Unknown && !m.weighed {
-		t.seek(c, &look{answer: &m}, m)
+	if m.answer.Reaction == ledger.LookFirst && m.answer.Verdict != ledger.Unknown && !m.checked {
+		t.startRead(c, &read{answer: &m}, m)
 		return
 	}
 	if !m.counted {
@@ -189,39 +193,48 @@ func (t *transfer) weigh(c actor.Context, m answered) {
 	}
 	change, changed, err := x.Conclude(m.subject, m.epoch, m.gen, m.answer)
 	if errors.Is(err, ledger.ErrConflict) {
-		t.over(m)
+		t.callOver(m)
 		t.sys.alarm("conflict", "transfer", t.id, "err", err)
 		return
 	}
 	if err == nil && !changed {
-		t.over(m)
+		t.callOver(m)
 		return
 	}
-	t.commit(c, change, err, func(c actor.Context, ch *ledger.Change, err error) {
-		switch {
-		case errors.Is(err, errStale): // the evidence is kept, and weighed against what the ledger says now
-			if t.w.retried && m.answer.Verdict != ledger.Done && !m.answer.Replayed {
-				// The first try of the commit was cut off, so it may be what this one lost to. Its
-				// send would be taken off the count twice, and another that is still open be denied.
-				m.answer.Verdict = ledger.Unknown
-			}
-			t.w.later = append([]any{m}, t.w.later...)
-		case err != nil:
-			t.over(m)
-		case ch.History.Event == ledger.EventConfirm:
-			t.over(m)
-			t.learned(c, ch, awaited)
-			t.confirmed(ch, ch.History.From.Undecided() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
-		case ch.History.Event == ledger.EventKeep:
-			t.over(m)
-			t.learned(c, ch, awaited)
-		case m.answer.Row == rowBug:
-			panic(m.answer.Message)
-		default:
-			t.learned(c, ch, awaited)
-			t.crash(&Setback{Kind: kindOf(ch.History.Event), Row: m.answer.Row, Code: m.answer.Code})
+	t.commit(c, change, err, answerBooked{m, awaited})
+}
+
+// answerBooked follows the commit of an answer's conclusion.
+type answerBooked struct {
+	callDone
+	awaited ledger.Condition
+}
+
+func (a answerBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
+	m, awaited := a.callDone, a.awaited
+	switch {
+	case errors.Is(err, errStale): // the evidence is kept, and checked against what the ledger says now
+		if t.w.retried && m.answer.Verdict != ledger.Done && !m.answer.Replayed {
+			// The first try of the commit was cut off, so it may be what this one lost to. Its
+			// send would be taken off the count twice, and another that is still open be denied.
+			m.answer.Verdict = ledger.Unknown
 		}
-	})
+		t.w.later = append([]any{m}, t.w.later...)
+	case err != nil:
+		t.callOver(m)
+	case ch.History.Event == ledger.EventConfirm:
+		t.callOver(m)
+		t.learned(c, ch, awaited)
+		t.confirmed(ch, ch.History.From.Undecided() && m.epoch == ch.History.Epoch && m.gen == ch.History.Generation)
+	case ch.History.Event == ledger.EventKeep:
+		t.callOver(m)
+		t.learned(c, ch, awaited)
+	case m.answer.Row == rowBug:
+		panic(m.answer.Message)
+	default:
+		t.learned(c, ch, awaited)
+		t.crash(&Setback{Kind: kindOf(ch.History.Event), Row: m.answer.Row, Code: m.answer.Code})
+	}
 }
 
 func kindOf(e ledger.Event) Kind {
@@ -234,10 +247,10 @@ func kindOf(e ledger.Event) Kind {
 	return Lost
 }
 
-// confirmed follows evidence that Stripe holds an operation, once it is booked. Evidence that
-// the protocol had ruled out is booked all the same, and somebody must find out why.
+// confirmed goes on after it is booked that Stripe holds an operation. Evidence that the protocol
+// had ruled out is booked all the same, and a person must find out why.
 func (t *transfer) confirmed(ch *ledger.Change, expected bool) {
-	t.looked = time.Time{}
+	t.inVain = time.Time{}
 	if !expected {
 		t.sys.alarm("ruled_out", "operation", ch.History.Subject, "was", ch.History.From, "stripe_id", ch.Subject().StripeID)
 	}
@@ -259,8 +272,9 @@ func (t *transfer) leave() {
 	}
 }
 
-// over follows the end of an answer's way; an earlier incarnation's was counted by that one.
-func (t *transfer) over(m answered) {
+// callOver ends a call whose answer needs nothing more. A call of an earlier incarnation was counted
+// by that one.
+func (t *transfer) callOver(m callDone) {
 	if m.inc == t.inc {
 		t.leave()
 	}
