@@ -59,7 +59,7 @@ func raw(t testing.TB, addr, request string) []answer {
 
 func TestAMalformedRequestIsRefusedAndEndsItsConnection(t *testing.T) {
 	s := open(t)
-	// What never ends is cut by this one, which has no patience; its requests are small.
+	// A request that never ends is cut by this one, which has no patience; its requests are small.
 	hasty := open(t, func(c *Config) { c.Limits.Read = 300 * time.Millisecond })
 	post := "POST /v1/transfers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.operator + "\r\nContent-Type: application/json\r\n"
 	length := "Content-Length: " + strconv.Itoa(len(orderText)) + "\r\n"

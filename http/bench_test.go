@@ -11,7 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// BenchmarkWebhookVerifyAndParse is what a webhook costs before it is stored.
+// BenchmarkWebhookVerifyAndParse is the cost of a webhook before it is stored.
 func BenchmarkWebhookVerifyAndParse(b *testing.B) {
 	now := time.Unix(1769860800, 0)
 	v, err := newVerifier([]string{secretOld, secretNew}, func() time.Time { return now })

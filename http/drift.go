@@ -243,7 +243,7 @@ func (s *Server) mendDrift(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	how, until, by, err := s.word(c, words(audit.Mendings), string(audit.Accept))
+	how, until, by, err := s.readCommand(c, words(audit.Mendings), string(audit.Accept))
 	if err != nil {
 		return reply{}, err
 	}
@@ -268,7 +268,7 @@ func (s *Server) getReconciler(c *call) (reply, error) {
 
 // tellReconciler has a walk begun: {"type": "run", "reason": …}.
 func (s *Server) tellReconciler(c *call) (reply, error) {
-	_, _, by, err := s.word(c, "run", "")
+	_, _, by, err := s.readCommand(c, "run", "")
 	if err != nil {
 		return reply{}, err
 	}
@@ -279,8 +279,9 @@ func (s *Server) tellReconciler(c *call) (reply, error) {
 	return reply{status: 202, body: mustJSON(viewStatus(&status))}, nil
 }
 
-// word reads a message that has a type, one of those listed, and a reason; and an end, if it is of the type that ends.
-func (s *Server) word(c *call, types, ends string) (kind string, until time.Time, by ledger.By, err error) {
+// readCommand reads a message that has a type, one of those listed, and a reason; and an end, if it is of the type
+// that ends.
+func (s *Server) readCommand(c *call, types, ends string) (name string, until time.Time, by ledger.By, err error) {
 	text, err := checkJSON(c.ctx.PostBody(), requestDepth)
 	if err != nil {
 		return "", until, by, err
@@ -296,12 +297,12 @@ func (s *Server) word(c *call, types, ends string) (kind string, until time.Time
 	if ends != "" {
 		until = f.moment("until")
 	}
-	kind, by = f.text("type"), ledger.By{Principal: c.principal.Name, Reason: f.text("reason")}
+	name, by = f.text("type"), ledger.By{Principal: c.principal.Name, Reason: f.text("reason")}
 	wrong := ledger.FieldErrors{}
-	if !slices.Contains(strings.Split(types, ", "), kind) {
+	if !slices.Contains(strings.Split(types, ", "), name) {
 		wrong = append(wrong, ledger.FieldError{Field: "type", Detail: "must be one of " + types})
 	}
-	if !until.IsZero() && kind != ends {
+	if !until.IsZero() && name != ends {
 		wrong = append(wrong, ledger.FieldError{Field: "until", Detail: "goes with " + ends + " only"})
 	}
 	if err := ledger.CheckReason(by.Reason); err != nil {
@@ -311,5 +312,5 @@ func (s *Server) word(c *call, types, ends string) (kind string, until time.Time
 		return "", until, by, err
 	}
 	by.Message, err = c.messageID()
-	return kind, until, by, err
+	return name, until, by, err
 }

@@ -56,17 +56,17 @@ type world struct {
 	runs     []ledger.By     // walks that were asked for
 	clocks   ledger.ClockStanding
 
-	broken   error // what the engine and the store answer, when not nil
-	unready  error // what Ready answers
+	broken   error // the answer of the engine and the store, when not nil
+	unready  error // the answer of Ready
 	notices  []ledger.Notice
-	live     *ledger.Live  // what an actor does
-	blind    error         // what Alike answers
+	live     *ledger.Live  // the work of an actor
+	blind    error         // the answer of Alike
 	panics   bool          // whether Create panics
-	wait     chan struct{} // what Create waits for, when not nil
+	wait     chan struct{} // Create waits for it, when not nil
 	entered  chan struct{} // told when Create begins to wait
-	badToken error         // what reading the tokens answers, when not nil
-	badKey   error         // what claiming a key answers, when not nil
-	lostKey  error         // what finishing or releasing a key answers, when not nil
+	badToken error         // the answer to reading the tokens, when not nil
+	badKey   error         // the answer to claiming a key, when not nil
+	lostKey  error         // the answer to finishing or releasing a key, when not nil
 }
 
 type storedKey struct {
@@ -417,7 +417,7 @@ const (
 	adminToken = "bootstrap-token-of-any-form"
 )
 
-// site is a running server with what is behind it.
+// site is a running server with its engine, store and keys.
 type site struct {
 	*world
 	t             testing.TB
@@ -472,7 +472,7 @@ func open(t testing.TB, change ...func(*Config)) *site {
 	return s
 }
 
-// answer is what came back.
+// answer is the response to a request.
 type answer struct {
 	status int
 	header nethttp.Header

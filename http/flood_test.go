@@ -90,7 +90,7 @@ func one(d net.Dialer, addr, request string) {
 	io.Copy(io.Discard, c)
 }
 
-// Whatever others send, and however much of it, who behaves is served meanwhile.
+// However much others send, of any kind, who behaves is served meanwhile.
 func TestAFloodLeavesRoomForOthers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("floods")
@@ -126,7 +126,7 @@ func TestAFloodLeavesRoomForOthers(t *testing.T) {
 			if n == 0 {
 				t.Error("there was no flood")
 			}
-			// What came is over: nothing stays counted.
+			// The flood is over: nothing stays counted.
 			until(t, "all connections are counted out", func() bool { return s.open(s.public)+s.open(s.admin) == 0 })
 			if len(s.events) != 0 || s.commits != 0 {
 				t.Errorf("%d events, %d commits", len(s.events), s.commits)
@@ -148,7 +148,7 @@ func (s *site) open(addr string) int {
 	return max(l.known.open, len(l.known.perIP)) + max(l.strangers.open, len(l.strangers.perIP), len(l.queue))
 }
 
-// until waits for what must come.
+// until waits for a condition that must come.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -160,7 +160,7 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// What is sent to the public side, however it is wrapped, is never carried out by the admin
+// A request to the public side, however it is wrapped, is never carried out by the admin
 // side, though it has a right token.
 func TestNothingSentToThePublicSideReachesTheAdmin(t *testing.T) {
 	s := open(t)

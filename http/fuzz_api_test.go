@@ -26,11 +26,11 @@ import (
 type bench struct {
 	*world
 	server   *Server
-	lists    []ledger.Filter // what the store was asked for
+	lists    []ledger.Filter // asked of the store
 	operator string
 }
 
-// List records what it was asked.
+// List records its filters.
 func (b *bench) List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error) {
 	b.lists = append(b.lists, f)
 	return b.world.List(ctx, f)
@@ -52,7 +52,7 @@ func newBench(t testing.TB) *bench {
 	return b
 }
 
-// reset forgets what came before, so that each input finds the same world.
+// reset forgets earlier inputs, so that each input finds the same world.
 func (b *bench) reset() {
 	b.set(func(w *world) {
 		clear(w.transfers)
@@ -89,7 +89,7 @@ func (b *bench) call(t testing.TB, method, uri, body string, headers ...string) 
 	for k, v := range ctx.Response.Header.All() {
 		a.header.Add(string(k), string(v))
 	}
-	// What holds for every answer, whatever was asked.
+	// The rules for every answer to every request.
 	switch {
 	case a.status >= 500:
 		t.Fatalf("%s %q %q: %d %s", method, uri, body, a.status, a.body)
@@ -161,7 +161,7 @@ func FuzzOrder(f *testing.F) {
 			std.Description != o.Description || std.Amount != o.Money.Amount || !maps.Equal(std.Metadata, o.Metadata) {
 			t.Fatalf("%q became %+v, and %+v in the standard library (%v)", body, o, std, err)
 		}
-		// And what was understood, written down by it, is the same order.
+		// And the order that was read, written down again, is the same order.
 		canonical := map[string]any{"reference": o.Reference, "seller": o.Seller, "destination": o.Destination, "amount": o.Money.Amount, "currency": o.Money.Currency,
 			"source_transaction": o.SourceTransaction, "transfer_group": o.TransferGroup, "description": o.Description, "metadata": o.Metadata}
 		if !o.NotBefore.IsZero() {
@@ -277,7 +277,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// Any query is refused with the name of what is wrong, or asks the store for exactly what the
+// Any query is refused with the name of the fault, or asks the store for exactly what the
 // standard library reads in it.
 func FuzzList(f *testing.F) {
 	for _, q := range []string{"", "status=failed", "seller=a%26b&limit=5", "created_after=2026-01-31T12:00:00Z", "created_before=2026-01-31T12:00:00%2B01:00", "cursor=" + cursor(uuid.Max),

@@ -30,7 +30,7 @@ func FuzzSignature(f *testing.F) {
 		err := v.verify(header, []byte(eventText))
 		switch {
 		case err == nil:
-			// What we take, Stripe's own library takes too.
+			// Stripe's own library takes every signature that we take.
 			if e := webhook.ValidatePayloadIgnoringTolerance([]byte(eventText), header, secretOld); e != nil {
 				t.Errorf("%q passes here, and there: %v", header, e)
 			}

@@ -26,7 +26,7 @@ type seen struct {
 	done               bool // it was answered 2xx
 }
 
-// wire is a server on a socket file that tells what it read.
+// wire is a server on a socket file that tells the requests it read.
 type wire struct {
 	*world
 	addr string

@@ -37,7 +37,7 @@ func TestVerboseReadinessTellsWarningsAndKeepsNamesForWhoHasAToken(t *testing.T)
 	}
 }
 
-// What is not known to name nothing is not told to who has no token.
+// A text that may name something is not told to who has no token.
 func TestReadinessTellsNoErrorThatNobodyLookedAt(t *testing.T) {
 	s := open(t)
 	s.set(func(w *world) { w.unready = errors.New("dial db.internal:5432 as paul") })

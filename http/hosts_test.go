@@ -43,7 +43,7 @@ func TestTheAdminListenerAnswersToItsOwnNamesOnly(t *testing.T) {
 			t.Errorf("a second host %s: %+v", second, all)
 		}
 	}
-	// Stripe reaches the public listener by whatever name it has.
+	// Stripe reaches the public listener by any name that it has.
 	if all := raw(t, s.public, "GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"); len(all) != 1 || all[0].status != 200 {
 		t.Errorf("the public listener: %+v", all)
 	}

@@ -81,7 +81,7 @@ func TestALongRefusalIsKeptAsItsHash(t *testing.T) {
 	}
 }
 
-// Beyond its quota a principal's answers are not kept, and what it asks for is still done once.
+// Beyond its quota a principal's answers are not kept, and its requests still act once.
 func TestAPrincipalKeepsSoManyAnswersAndNoMore(t *testing.T) {
 	s := open(t)
 	id := s.created().String()

@@ -36,7 +36,7 @@ func heard(t *testing.T, c net.Conn) answer {
 
 const probe = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// list asks for what needs a token.
+// list asks for a list, which needs a token.
 func list(token string) string {
 	return "GET /v1/transfers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 }

@@ -266,7 +266,7 @@ func TestGuessesAreTurnedAwayAndARightTokenIsNot(t *testing.T) {
 		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 	}
 	s.get("/v1/transfers", "Authorization", "Bearer settled_zzzzzzzz_"+strings.Repeat("w", 43)).wants(t, tooManyRequests)
-	// What is like a stored token is counted for itself.
+	// A token that is like a stored one is counted for itself.
 	for range lockoutAfter {
 		s.get("/v1/transfers", near...).wants(t, unauthorized)
 	}

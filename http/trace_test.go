@@ -13,7 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// diary keeps what is logged.
+// diary keeps the lines of the log.
 type diary struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -69,7 +69,7 @@ func TestWhoIsNotLetInLeavesATrace(t *testing.T) {
 	for _, c := range []struct {
 		cause  denial
 		header string
-		name   string // what the log calls whose it was
+		name   string // the log's attribute of the owner
 	}{
 		{deniedMissing, "", ""},
 		{deniedMalformed, "Basic YTpi", ""},

@@ -28,7 +28,7 @@ import (
 	"github.com/settled/settled/db/dbtest"
 )
 
-// secrets are the canaries: whatever is given to the program to keep.
+// secrets are the canaries: every text that the program is given to keep.
 var secrets = map[string]string{
 	"the Stripe key":            "sk_test_c4n4ryStripeKey0001",
 	"a webhook secret":          "whsec_c4n4ryWebhookSecret0002",
@@ -65,7 +65,7 @@ func (e *endsBy) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// search fails the test for every secret that is in what was told, however it is written.
+// search fails the test for every secret that is in the output, however it is written.
 func (o *told) search(t *testing.T) {
 	t.Helper()
 	o.mu.Lock()
@@ -120,9 +120,9 @@ func loose(t *testing.T) *httptest.Server {
 	return s
 }
 
-// Whatever goes wrong, and at LOG_LEVEL=debug, no output of the program has a secret in it:
-// not its log, its answers, its metrics, its commands, what it reports to Sentry, what it stores, nor
-// what it says as it dies.
+// In every kind of trouble, and at LOG_LEVEL=debug, no output of the program has a secret in it:
+// not its log, its answers, its metrics, its commands, its reports to Sentry, its database, nor
+// its last words as it dies.
 func TestNoSecretComesOut(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run("sqlite, "+format, func(t *testing.T) {
@@ -204,7 +204,7 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		return fmt.Sprintf(`{"reference":"r-%d","seller":"s","destination":"acct_1","amount":100,"currency":"eur"}`, n)
 	}
 	everything := func(from int) {
-		for i := range 12 { // each of what Stripe says, twice
+		for i := range 12 { // each of Stripe's answers, twice
 			ask("POST", admin+"/v1/transfers", order(from+i), token, "Idempotency-Key", fmt.Sprint(from, i))
 		}
 		for _, bad := range []string{token + "x", "Bearer", "Basic " + token, token + " " + token, strings.ToUpper(token), ""} {
@@ -269,7 +269,7 @@ func canaries(t *testing.T, database, format string, server *dbtest.Server) {
 		end()
 		out.add("settled serve with another "+change[:strings.Index(change, "=")], heard.said)
 	}
-	// What Stripe said of an order is stored by now, however slow the machine is.
+	// Stripe's answer to an order is stored by now, however slow the machine is.
 	err = again(ctx, 20*time.Millisecond, func() (bool, error) {
 		return regexp.MustCompile(`"error_message": ?"[^"]`).MatchString(ask("GET", admin+"/v1/transfers?limit=100", "", token)), nil
 	})
@@ -306,7 +306,7 @@ func dump(t *testing.T, out *told, address string) {
 	driver, name, list := "pgx", address, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 	if path, lite := strings.CutPrefix(address, "sqlite:"); lite {
 		driver, name, list = "sqlite", path, "SELECT name FROM sqlite_master WHERE type = 'table'"
-		for _, suffix := range []string{"", "-wal"} { // also what was deleted
+		for _, suffix := range []string{"", "-wal"} { // deleted rows too
 			if text, err := os.ReadFile(path + suffix); err == nil {
 				out.add("the file settled.db"+suffix, text)
 			}

@@ -33,7 +33,7 @@ func newDisk(t testing.TB, megabytes int) *disk {
 		t.Skipf("NOT TESTED WITH A FULL DISK (that takes root): mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
-		// What was written there is thrown away; a process that is late may hold it for a moment.
+		// The files there are thrown away; a process that is late may hold it for a moment.
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
@@ -158,7 +158,7 @@ func panicServer(ctx context.Context, d *disk, server *dbtest.Server) error {
 	})
 }
 
-// runFull drives a daemon while its database's disk fills up, looks at what it says then, and
+// runFull drives a daemon while its database's disk fills up, looks at its answers then, and
 // gives it room again.
 //
 // A server that is given dies of it, and is started again as its supervisor would.
@@ -184,7 +184,7 @@ func runFull(t *testing.T, d *disk, url, says string, server *dbtest.Server) {
 	from := time.Now()
 	var why string
 	await("/readyz tells nothing", func() bool {
-		d.fill(0)                                              // what is freed on the way is taken
+		d.fill(0)                                              // space that is freed on the way is taken
 		err := s.api.call(ctx, "GET", "/readyz", "", nil, nil) // only who has a token is told of the database
 		why = fmt.Sprint(err)
 		return errors.Is(err, errAskAgain) && strings.Contains(why, says)

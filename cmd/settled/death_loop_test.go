@@ -116,7 +116,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	var operator sync.WaitGroup
 	awake, sleep := context.WithCancel(ctx)
 	defer sleep()
-	operator.Go(func() { // a person looks after what is parked, all the time
+	operator.Go(func() { // a person looks after parked transfers, all the time
 		_ = again(awake, time.Second, func() (bool, error) { s.operate(awake); return false, nil })
 	})
 	count.idles = func(ctx context.Context) bool {
@@ -161,7 +161,7 @@ func deathLoop(t *testing.T, ctx context.Context, url string, seed uint64, size 
 	s.figures(r, "%s, in %s, %.1f a second", count, stormed.Round(time.Second), float64(count.done.Load())/stormed.Seconds())
 }
 
-// figures prints what a test came to, in one line, which .ci/death shows.
+// figures prints the result of a test, in one line, which .ci/death shows.
 func (s *stand) figures(r audit.Report, format string, args ...any) {
 	s.t.Helper()
 	verdict := ""
@@ -179,7 +179,7 @@ func crashServer(ctx context.Context, t testing.TB, server *dbtest.Server, seed 
 		due := int64(float64(count.most) * (float64(i) + rng.Float64()) / float64(crashes+1))
 		err := again(ctx, 5*time.Millisecond, func() (bool, error) { return count.done.Load() >= due, nil })
 		if err != nil {
-			return // what is missing is counted
+			return // missing ones are counted
 		}
 		if err := server.Stop(); err != nil {
 			t.Errorf("crash PostgreSQL: %v", err)
@@ -220,7 +220,7 @@ func terminateBackends(ctx context.Context, server *dbtest.Server, seed uint64, 
 	}
 }
 
-// faultCount is what the simulator did to its callers.
+// faultCount counts the simulator's faults.
 type faultCount struct {
 	total int
 	text  string
@@ -269,7 +269,7 @@ func (s *stand) noDrift(ctx context.Context) {
 	}
 }
 
-// auditTwice has the program audit the ledger against what Stripe lists, and compares it once
+// auditTwice has the program audit the ledger against Stripe's lists, and compares it once
 // more with the simulator's own truth. Nothing may be open, unfinished, or different.
 func (s *stand) auditTwice(ctx context.Context) audit.Report {
 	s.t.Helper()

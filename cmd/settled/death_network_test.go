@@ -18,7 +18,7 @@ import (
 	"github.com/settled/settled/db/dbtest"
 )
 
-// trouble is what can befall a network. What is no toxic cuts the connections and refuses new ones.
+// trouble can befall a network. One that is no toxic cuts the connections and refuses new ones.
 type trouble struct {
 	name   string
 	toxics []string // one for each direction
@@ -163,7 +163,7 @@ func (s *stand) works(ctx context.Context, seed uint64, n int) time.Duration {
 	return time.Since(from)
 }
 
-// finish waits for what a platform ordered, and for so many orders more, and audits. The daemon
+// finish waits for a platform's orders, and for so many orders more, and audits. The daemon
 // must be the process that it was.
 func (s *stand) finish(ctx context.Context, p *platform, ordered <-chan error, more int, direct []string, happened string) {
 	s.t.Helper()
@@ -242,7 +242,7 @@ func (r *relay) serve() {
 	}
 }
 
-// pass copies until either side ends, or for ever holds what comes after the freeze.
+// pass copies until either side ends, or for ever holds the bytes that come after the freeze.
 func pass(from, to net.Conn, frozen chan struct{}) {
 	buffer := make([]byte, 16<<10)
 	for {
@@ -267,7 +267,7 @@ func pass(from, to net.Conn, frozen chan struct{}) {
 	}
 }
 
-// freeze freezes what is open, and says how many connections those were.
+// freeze freezes the open connections, and says how many those were.
 func (r *relay) freeze() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

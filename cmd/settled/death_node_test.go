@@ -19,7 +19,7 @@ type phase int32
 
 const (
 	startingUp phase = iota // nothing is served yet
-	recovering              // it serves, and spawns the actors of what is unfinished
+	recovering              // it serves, and spawns the actors of unfinished transfers
 	driving
 	phases
 )
@@ -87,7 +87,7 @@ func (n *node) wasKilled() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// deaths counts what was done to the nodes.
+// deaths counts the troubles of the nodes.
 type deaths struct {
 	most  int // kills in all
 	begun atomic.Int64

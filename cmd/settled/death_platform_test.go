@@ -20,7 +20,7 @@ type platform struct {
 	rng   *rand.Rand
 	batch int // orders in one request
 	every int // one of so many is reversed in part
-	// forbidden has it ask for what a transfer's state forbids, after each reversal.
+	// forbidden has it send messages that a transfer's state forbids, after each reversal.
 	forbidden bool
 
 	ids   []ledger.ID // as answered, in the order of the plan
@@ -45,7 +45,7 @@ func (p *platform) run(ctx context.Context, may func() int) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	more := func() bool {
-		// What was ordered without an answer may be there, and has to be known in the end.
+		// An order without an answer may be there, and has to be known in the end.
 		return len(p.ids) < len(p.plan) && (p.lost || len(p.ids) < p.least || !p.enough.Load())
 	}
 	for more() || len(p.owed) > 0 {
@@ -142,7 +142,7 @@ func (p *platform) reverse(ctx context.Context) error {
 	return nil
 }
 
-// check compares what the platform was told with what the ledger has: each answered order
+// check compares the answers to the platform with the ledger: each answered order
 // under its ID, each reversal that was accepted once.
 func (p *platform) check(ctx context.Context, s *stand) {
 	s.t.Helper()

@@ -111,7 +111,7 @@ func (p *putBack) killAll() {
 	}
 }
 
-// round orders, loses what was ordered, or steps the clock, and has the platform repeat itself.
+// round orders, loses orders, or steps the clock, and has the platform repeat itself.
 func (p *putBack) round(ctx context.Context, round int) {
 	p.t.Helper()
 	first := max(0, p.next-16)
@@ -128,7 +128,7 @@ func (p *putBack) round(ctx context.Context, round int) {
 		p.nodes[p.rng.IntN(len(p.nodes))].end()
 		p.did["a daemon is killed"]++
 	}
-	p.order(ctx, first, p.next) // the platform repeats what it may have lost
+	p.order(ctx, first, p.next) // the platform repeats orders that may be lost
 	p.reverse(ctx, first, p.next)
 }
 

@@ -130,7 +130,7 @@ func TestDeathByTheOddsOfPostgreSQL(t *testing.T) {
 
 // The database is restored from a backup under a daemon at work: acknowledged commits are gone,
 // of transfers that were paid meanwhile. The daemon ends rather than go on; the next start
-// begins a new epoch, looks up what is open, and pays nothing twice.
+// begins a new epoch, looks up open operations, and pays nothing twice.
 func TestDeathOfCommitsThatWereAcknowledged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -295,7 +295,7 @@ func TestStartedBeforeItsDatabaseItWaits(t *testing.T) {
 	}
 }
 
-// What waiting does not mend ends a start at once, with one line.
+// A fault that waiting does not mend ends a start at once, with one line.
 func TestAStartThatNothingMendsSaysWhy(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()

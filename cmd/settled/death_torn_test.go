@@ -24,7 +24,7 @@ const (
 	frameSize   = frameHeader + pageSize
 )
 
-// walEnd finds the end of the log's valid frames. What follows is of an earlier round.
+// walEnd finds the end of the log's valid frames. The rest is of an earlier round.
 func walEnd(t testing.TB, wal []byte) int {
 	t.Helper()
 	if len(wal) < walHeader || binary.BigEndian.Uint32(wal[8:]) != pageSize {
@@ -36,7 +36,7 @@ func walEnd(t testing.TB, wal []byte) int {
 	return end
 }
 
-// damage is what is done to the files of a daemon that was killed.
+// damage is done to the files of a daemon that was killed.
 type damage struct {
 	name string
 	// lossy says that commits may be lost, which a file cannot tell: a person has to.
@@ -130,7 +130,7 @@ func TestDeathWithTornFiles(t *testing.T) {
 				t.Fatal(err, lastLog(n.log))
 			}
 			t.Cleanup(n.stop)
-			// All is ordered before, so that what is lost is what became of it.
+			// All is ordered before, so that only later steps are lost.
 			p := newPlatform([]*api{n.api}, planTraffic(seed, 300), seed)
 			p.batch, p.every = 300, 1_000_000
 			if err := p.order(ctx, 300); err != nil {

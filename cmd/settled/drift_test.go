@@ -17,7 +17,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// control does at the simulator what a person does in Stripe's dashboard.
+// control acts at the simulator as a person does in Stripe's dashboard.
 func (s *stand) control(name, body string) (id string) {
 	s.t.Helper()
 	res, err := nethttp.Post(s.sim+"/_sim/"+name, "application/json", bytes.NewReader([]byte(body)))
@@ -34,7 +34,7 @@ func (s *stand) control(name, body string) (id string) {
 	return shown.ID
 }
 
-// audited runs `settled audit`, whatever it finds.
+// audited runs `settled audit`; a finding is no failure.
 func (s *stand) audited(ctx context.Context, more ...string) (code int, out string) {
 	s.t.Helper()
 	args := []string{"audit"}
@@ -59,7 +59,7 @@ func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.settleAll(ctx, 5)
-		s.control("webhook", `{"url":"","secret":""}`) // nothing but a walk tells of what follows
+		s.control("webhook", `{"url":"","secret":""}`) // nothing but a walk tells of the later steps
 		if code, out := s.audited(ctx); code != exitDone {
 			t.Fatalf("exit %d\n%s", code, out)
 		}
@@ -136,7 +136,7 @@ func TestWhatPeopleDoInTheDashboardIsFound(t *testing.T) {
 		if code, out := s.audited(ctx, "--strict"); code != exitFailed || !strings.HasSuffix(out, "audit: 1 difference\n") {
 			t.Errorf("strict: exit %d\n%s", code, out)
 		}
-		// What was kept elsewhere must still be there.
+		// The ends that were kept elsewhere must still be there.
 		if code, out := s.audited(ctx, "--anchor="+kept); code != exitDone {
 			t.Errorf("with what was kept: exit %d\n%s", code, out)
 		}

@@ -37,7 +37,7 @@ func TestACommandsHelpShowsItsOwnFlagsOnly(t *testing.T) {
 	if _, stdout, _ := call(t, nil, "serve", "--help"); !strings.Contains(stdout, "--stripe-rate-limit") || !strings.Contains(stdout, "--admin-hosts") {
 		t.Errorf("serve shows not all: %s", stdout)
 	}
-	// What is not shown is taken all the same: one line of flags does for every command.
+	// A flag that is not shown is taken all the same: one line of flags does for every command.
 	if code, _, stderr := call(t, nil, "config", "--sandbox", "--log-level", "debug"); code != exitDone {
 		t.Errorf("exit %d: %s", code, stderr)
 	}

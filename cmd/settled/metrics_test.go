@@ -15,7 +15,7 @@ import (
 // named are the metrics that the README tells people to look at, with the labels that it writes out.
 var named = regexp.MustCompile("`?(settled_[a-z_]+)(\\{([a-z_]+)=\"([a-z_]+)\"\\})?")
 
-// noMetrics are what objects at Stripe carry, and the database's roles.
+// noMetrics are names in the metadata of objects at Stripe, and the database's roles.
 var noMetrics = []string{"settled_reference", "settled_operation", "settled_migrate", "settled_serve"}
 
 func TestEachMetricThatTheReadmeNamesExistsFromTheStart(t *testing.T) {

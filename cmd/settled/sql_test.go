@@ -155,7 +155,7 @@ func TestWhatIsSentIsNeverSQL(t *testing.T) {
 				t.Errorf("the reason %q is stored as %q", text, by["reason"])
 			}
 		}
-		// What neither database keeps is refused where it comes in, by name.
+		// A text that neither database keeps is refused where it comes in, by name.
 		named := func(got map[string]any, field string) bool {
 			list, _ := got["errors"].([]any)
 			for _, e := range list {

@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hang ends a test that waits for what never comes. No test fails because something took long: the
+// hang ends a test that waits for an event that never comes. No test fails because something took long: the
 // machine may be slow, and busy.
 const hang = 15 * time.Minute
 
@@ -188,7 +188,7 @@ func (s *stand) startSimulator(args ...string) string {
 	return "http://" + addr
 }
 
-// truth is what the simulator really holds.
+// truth is the simulator's own account of its objects.
 func (s *stand) truth() stripesim.Truth {
 	res, err := nethttp.Get(s.sim + "/_sim/truth")
 	if err != nil {
@@ -202,7 +202,7 @@ func (s *stand) truth() stripesim.Truth {
 	return truth
 }
 
-// operate resolves what is parked, by what the simulator holds, as a person would.
+// operate resolves parked operations by the simulator's objects, as a person would.
 func (s *stand) operate(ctx context.Context) {
 	for _, status := range []ledger.State{ledger.Parked, ledger.ReversalPending} {
 		list, err := s.api.list(ctx, status)
@@ -245,7 +245,7 @@ func (s *stand) states(ctx context.Context) (over, total int, by map[ledger.Stat
 	return over, total, by
 }
 
-// audit runs `settled audit` and returns what it printed.
+// audit runs `settled audit` and returns its output.
 func (s *stand) audit(ctx context.Context) string {
 	s.t.Helper()
 	cmd := exec.CommandContext(ctx, program, "audit")
@@ -257,7 +257,7 @@ func (s *stand) audit(ctx context.Context) string {
 	return string(out)
 }
 
-// calm ends the simulator's faults, for what follows a storm.
+// calm ends the simulator's faults, after a storm.
 func (s *stand) calm() {
 	res, err := nethttp.Post(s.sim+"/_sim/faults", "application/json", bytes.NewReader([]byte(`{"level":"none"}`)))
 	if err != nil || res.StatusCode >= 300 {
