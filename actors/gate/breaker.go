@@ -34,13 +34,15 @@ func (g *gate) fails(m Release, now time.Time) {
 	}
 	b.close(now, breakerBase, breakerMost, m.After)
 	n := ledger.Notice{
-		Code: brokenCode(m.Endpoint), Mover: ledger.MoveOfStripe, Since: b.since, Until: b.until, Bars: true, Detail: said(m.Said),
-		Text: fmt.Sprintf("Stripe does not answer %s, or the way to it is down. One call at a time shows whether that is over; then all goes on.", m.Endpoint),
+		Code: brokenCode(m.Endpoint), Mover: ledger.MoveOfStripe, Since: b.since, Until: b.until, Bars: true,
+		Detail: said(m.Said),
+		Text:   fmt.Sprintf("Stripe does not answer %s, or the way to it is down. One call at a time shows whether that is over; then all goes on.", m.Endpoint),
 	}
 	m.Endpoint.narrow(&n)
 	g.Notify(n)
 	if first {
-		g.Log.Warn("Stripe seems to be down; one call at a time shows whether it is back", "endpoint", m.Endpoint.String(), "until", b.until)
+		g.Log.Warn("Stripe seems to be down; one call at a time shows whether it is back",
+			"endpoint", m.Endpoint.String(), "until", b.until)
 	}
 }
 
@@ -90,7 +92,8 @@ func (g *gate) slows(m Release, code string, until time.Time) {
 		Text: "Stripe asks for fewer calls (429): all calls to it pause for a moment, and go on by themselves.",
 	}
 	if m.Scope == ledger.ScopeEndpoint {
-		n.Text = fmt.Sprintf("Stripe asks for fewer calls (429): %s pause for a moment, and go on by themselves.", m.Endpoint)
+		n.Text = fmt.Sprintf("Stripe asks for fewer calls (429): %s pause for a moment, and go on by themselves.",
+			m.Endpoint)
 		m.Endpoint.narrow(&n)
 	}
 	g.Notify(n)

@@ -89,8 +89,14 @@ const (
 
 // NewConditions makes the actor that gives turns.
 func NewConditions(c ConditionsConfig) actor.Actor {
-	return &conditions{ConditionsConfig: c, of: make(map[ledger.Condition]*waiting), sleeping: make(map[string]*sleeper), probing: make(map[uint64]ledger.Condition),
-		heard: make(map[ledger.Condition]news), count: make(map[ledger.Reaction]int), told: make(map[ledger.Condition]time.Time)}
+	return &conditions{ConditionsConfig: c,
+		of:       make(map[ledger.Condition]*waiting),
+		sleeping: make(map[string]*sleeper),
+		probing:  make(map[uint64]ledger.Condition),
+		heard:    make(map[ledger.Condition]news),
+		count:    make(map[ledger.Reaction]int),
+		told:     make(map[ledger.Condition]time.Time),
+	}
 }
 
 func (s *conditions) Receive(c actor.Context) {
@@ -222,7 +228,8 @@ func (s *conditions) warn(x ledger.Condition, w *waiting) {
 		return
 	}
 	s.told[x] = time.Now()
-	s.Alarm("platform_funds", "currency", x.Currency, "waiting", w.asleep.Len()+1, "do", "top up the platform's balance at Stripe")
+	s.Alarm("platform_funds", "currency", x.Currency, "waiting", w.asleep.Len()+1,
+		"do", "top up the platform's balance at Stripe")
 }
 
 // check takes a turn back whose actor has ended, and asks the others whether they still probe.
@@ -287,7 +294,8 @@ func (s *conditions) next(c actor.Context, x ledger.Condition, w *waiting) {
 // due is when the next probe may begin.
 func (s *conditions) due(x ledger.Condition, w *waiting) time.Time {
 	h := s.heard[x]
-	if wide := s.heard[ledger.Condition{Reaction: x.Reaction, Account: x.Account}]; wide.no > h.no { // an event may not say which
+	// An event may not say of which currency it speaks.
+	if wide := s.heard[ledger.Condition{Reaction: x.Reaction, Account: x.Account}]; wide.no > h.no {
 		h = wide
 	}
 	switch {

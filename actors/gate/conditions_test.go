@@ -32,9 +32,11 @@ var euros = ledger.Condition{Reaction: ledger.AwaitFunds, Currency: "eur"}
 func inBedroom(t *testing.T, test func(*bedroom)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bedroom{T: t, who: map[string]*actor.PID{}, out: map[string]uint64{}}
-		b.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
+		b.system = actor.NewActorSystem(
+			actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
 			actor.WithDeadLetterThrottleInterval(time.Millisecond))
-		conf := ConditionsConfig{Metrics: NewMetrics(prometheus.NewRegistry()), Tell: func(to *actor.PID, m any) { b.system.Root.Send(to, m) },
+		conf := ConditionsConfig{Metrics: NewMetrics(prometheus.NewRegistry()),
+			Tell:  func(to *actor.PID, m any) { b.system.Root.Send(to, m) },
 			Alarm: func(string, ...any) { b.alarms++ },
 			Retry: func(ledger.Reaction) ledger.Retry {
 				return ledger.Retry{Backoff: ledger.Backoff{Base: time.Minute, Max: time.Hour}}

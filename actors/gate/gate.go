@@ -27,8 +27,8 @@ type Config struct {
 	Outage func() bool
 	// Halted reports that the clocks forbid every send.
 	Halted func() bool
-	// Hear has the clocks heard, off the actor: by a transfer that waits, and by a small page of Stripe's. It releases the
-	// permit, and calls done when the clocks may be heard again.
+	// Hear has the clocks heard, off the actor: by a transfer that waits, and by a small page of Stripe's. It
+	// releases the permit, and calls done when the clocks may be heard again.
 	Hear func(no uint64, of ledger.ID, done func())
 }
 
@@ -83,7 +83,8 @@ type gate struct {
 func New(c Config) actor.Actor { return newGate(c) }
 
 func newGate(c Config) *gate {
-	g := &gate{Config: c, all: newPace(c.Limits.Rate), out: make(map[uint64]time.Time), outOf: make(map[uint64]Endpoint)}
+	g := &gate{Config: c, all: newPace(c.Limits.Rate),
+		out: make(map[uint64]time.Time), outOf: make(map[uint64]Endpoint)}
 	for e := range g.paces {
 		g.paces[e] = newPace(c.Limits.EndpointRate)
 	}
@@ -231,7 +232,10 @@ func (g *gate) next(e Endpoint) (at time.Time, may bool) {
 	if g.queues[e].n == 0 || g.halt && e.sends() || g.probed(e) {
 		return at, false
 	}
-	for _, t := range []time.Time{g.all.next(), g.coolall.until, g.auth.until, g.paces[e].next(), g.cool[e].until, g.still[e].until, g.breakers[e].until} {
+	for _, t := range []time.Time{
+		g.all.next(), g.coolall.until, g.auth.until,
+		g.paces[e].next(), g.cool[e].until, g.still[e].until, g.breakers[e].until,
+	} {
 		at = latest(at, t)
 	}
 	return at, true
@@ -249,7 +253,8 @@ func (g *gate) release(m Release) {
 	case ledger.ScopeEndpoint:
 		g.cool[m.Endpoint].close(now, g.Limits.Cooldown, cooldownMost, m.After)
 		g.slows(m, limitedCode(m.Endpoint), g.cool[m.Endpoint].until)
-		g.Log.Warn("Stripe limits the rate of an endpoint; pausing it", "endpoint", m.Endpoint.String(), "until", g.cool[m.Endpoint].until)
+		g.Log.Warn("Stripe limits the rate of an endpoint; pausing it",
+			"endpoint", m.Endpoint.String(), "until", g.cool[m.Endpoint].until)
 	case ledger.ScopeAccount:
 		g.coolall.close(now, g.Limits.Cooldown, cooldownMost, m.After)
 		g.slows(m, limitedCode(endpoints), g.coolall.until)

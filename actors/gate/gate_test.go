@@ -217,8 +217,10 @@ func TestRatesAreKeptAndUsed(t *testing.T) {
 		rate   map[Endpoint]int // expected
 	}{
 		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 20}},
-		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals, Reads}, map[Endpoint]int{Transfers: 20, Reversals: 20, Reads: 20}},
-		{Limits{Rate: 30, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals}, map[Endpoint]int{Transfers: 10, Reversals: 20}},
+		{Limits{Rate: 80, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals, Reads},
+			map[Endpoint]int{Transfers: 20, Reversals: 20, Reads: 20}},
+		{Limits{Rate: 30, EndpointRate: 20, Concurrency: 32}, []Endpoint{Transfers, Reversals},
+			map[Endpoint]int{Transfers: 10, Reversals: 20}},
 		{Limits{Rate: 80, Concurrency: 32}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 80}},
 		{Limits{Rate: 1000, Concurrency: 320}, []Endpoint{Transfers}, map[Endpoint]int{Transfers: 1000}},
 	} {
@@ -320,7 +322,9 @@ func TestACooldownHoldsForItsScopeDoublesAndIsForgotten(t *testing.T) {
 }
 
 func TestAPauseIsNeverShorterThanStripeAsksFor(t *testing.T) {
-	for scope, e := range map[ledger.Scope]Endpoint{ledger.ScopeEndpoint: Transfers, ledger.ScopeAccount: Reads, ledger.ScopeAuth: Reads} {
+	for scope, e := range map[ledger.Scope]Endpoint{
+		ledger.ScopeEndpoint: Transfers, ledger.ScopeAccount: Reads, ledger.ScopeAuth: Reads,
+	} {
 		inGate(t, Limits{Concurrency: 20}, func(r *gateRig) {
 			inc, also := r.ask(Transfers, "s", 1), r.ask(Transfers, "s", 2)
 			r.passes(0)

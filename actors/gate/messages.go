@@ -152,7 +152,8 @@ func AfterRead(no uint64, e Endpoint, err error) Release {
 	switch {
 	case errors.As(err, &failed):
 		r.Said = failed.Said
-		r.Scope, r.After, r.Unused = failed.Scope, failed.RetryAfter, failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
+		r.Scope, r.After = failed.Scope, failed.RetryAfter
+		r.Unused = failed.HTTPStatus == 0 && failed.Scope == ledger.ScopeNone
 		if r.Scope == ledger.ScopePlatform { // reads stay free: nothing is given up for one
 			r.Scope = ledger.ScopeNone
 		}

@@ -25,9 +25,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		out:     gauge("gate_permits", "Calls to Stripe under way.").WithLabelValues(),
 		waiting: gauge("gate_waiting", "Actors that wait for a permit, by endpoint.", "endpoint"),
 		braked:  gauge("gate_braked", "1 while calls are paused for all.").WithLabelValues(),
-		still:   gauge("gate_platform_refused", "1 while Stripe refuses the platform's key or account, by endpoint.", "endpoint"),
-		broken:  gauge("gate_down", "1 while an endpoint of Stripe seems to be down and one call at a time is made to it.", "endpoint"),
-		asleep:  gauge("condition_waiting", "Refused operations that wait for a condition, without the one that probes.", "condition"),
+		still: gauge("gate_platform_refused",
+			"1 while Stripe refuses the platform's key or account, by endpoint.", "endpoint"),
+		broken: gauge("gate_down",
+			"1 while an endpoint of Stripe seems to be down and one call at a time is made to it.", "endpoint"),
+		asleep: gauge("condition_waiting",
+			"Refused operations that wait for a condition, without the one that probes.", "condition"),
 	}
 	for e := range endpoints {
 		m.still.WithLabelValues(e.String())

@@ -44,7 +44,8 @@ func (g *gate) stand(m Release, now time.Time) {
 		kind = ledger.MakeReversal
 	}
 	g.Notify(ledger.Notice{
-		Code: standstillCode(m.Endpoint), Mover: ledger.MoveOfPlatform, Kinds: []ledger.Kind{kind}, Since: s.since, Until: s.until, Bars: true,
+		Code: standstillCode(m.Endpoint), Mover: ledger.MoveOfPlatform, Kinds: []ledger.Kind{kind},
+		Since: s.since, Until: s.until, Bars: true,
 		Text:   fmt.Sprintf("Stripe lets the platform make no %s: its key or its account must be mended at Stripe. One call at a time shows whether that is over; then all goes on.", m.Endpoint),
 		Detail: "Stripe says: " + m.Said,
 	})
@@ -52,13 +53,15 @@ func (g *gate) stand(m Release, now time.Time) {
 		g.Alarm("platform", "endpoint", m.Endpoint.String(), "stripe_says", m.Said)
 		g.Metrics.still.WithLabelValues(m.Endpoint.String()).Set(1)
 	}
-	g.Log.Warn("Stripe still refuses the platform; all calls to the endpoint wait", "endpoint", m.Endpoint.String(), "stripe_says", m.Said, "until", s.until)
+	g.Log.Warn("Stripe still refuses the platform; all calls to the endpoint wait",
+		"endpoint", m.Endpoint.String(), "stripe_says", m.Said, "until", s.until)
 }
 
 // goOn ends an endpoint's standstill: an answer there was about an operation.
 func (g *gate) goOn(e Endpoint) {
 	if g.still[e].stands() {
-		g.Log.Info("Stripe takes the platform's calls again", "endpoint", e.String(), "stood_still", time.Since(g.still[e].since))
+		g.Log.Info("Stripe takes the platform's calls again",
+			"endpoint", e.String(), "stood_still", time.Since(g.still[e].since))
 		g.still[e] = standstill{}
 		g.Withdraw(standstillCode(e))
 		g.Metrics.still.WithLabelValues(e.String()).Set(0)

@@ -56,7 +56,8 @@ func (s Settings) Follows(r Recheck) bool {
 type Store interface {
 	// OpenWalk finds the walk to be made: the unended one, or a new one when the last began
 	// longer ago than every. One that is not mine is another process's, or was made just now.
-	OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead time.Duration) (w audit.Walk, mine bool, err error)
+	OpenWalk(ctx context.Context, owner ledger.ID, every, stale, ahead time.Duration) (
+		w audit.Walk, mine bool, err error)
 	// SaveWalk stores how far a walk has come; false: another process has taken it.
 	SaveWalk(ctx context.Context, w audit.Walk) (after audit.Walk, ok bool, err error)
 	LeaveWalk(ctx context.Context, w audit.Walk) error
@@ -65,10 +66,13 @@ type Store interface {
 	ByStripeID(ctx context.Context, ids []string) ([]ledger.Record, error)
 	Sent(ctx context.Context, since, until time.Time, after audit.Sent, limit int) ([]audit.Sent, error)
 	// Lost takes in the proof that commits were lost, and the row that was made again, or nil.
-	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (stored, raised bool, err error)
+	Lost(ctx context.Context, created time.Time, skew time.Duration, rebuilt *ledger.Change) (
+		stored, raised bool, err error)
 
-	// StoreFindings stores all findings of a comparison of some transfers at Stripe, and clears the other findings about them.
-	StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) (stored []audit.Finding, opened []bool, err error)
+	// StoreFindings stores all findings of a comparison of some transfers at Stripe, and clears the other findings
+	// about them.
+	StoreFindings(ctx context.Context, objects []string, walk int64, found []audit.Finding) (
+		stored []audit.Finding, opened []bool, err error)
 	// KeepFindings leaves the findings about objects open that could not be compared.
 	KeepFindings(ctx context.Context, objects []string, walk int64) error
 	MarkApplied(ctx context.Context, id ledger.ID, by ledger.By) error
@@ -107,7 +111,8 @@ type Config struct {
 	Query   func(call func(context.Context) error) error
 	Persist func(ctx context.Context, call func(context.Context) error) error
 	// Find returns the ledger's transfers by the names and references that objects at Stripe carry.
-	Find func(ctx context.Context, names []ledger.ID, references map[ledger.ID]string) (map[ledger.ID]*ledger.Record, error)
+	Find func(ctx context.Context, names []ledger.ID, references map[ledger.ID]string) (
+		map[ledger.ID]*ledger.Record, error)
 	// Hint tells a transfer's actor the ID of an object at Stripe that concerns it.
 	Hint func(transfer ledger.ID, stripeID string)
 	// Inject has a transfer's actor obey a command.

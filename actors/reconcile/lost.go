@@ -7,9 +7,9 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// Something at Stripe that names an operation of ours without a row proves that the ledger's database lost commits. One
-// transaction begins a new epoch, and makes the row again. From then on no process that goes by the old epoch commits to
-// a send, this one included: it ends, and starts anew with all open operations at rest.
+// Something at Stripe that names an operation of ours without a row proves that the ledger's database lost commits.
+// One transaction begins a new epoch, and makes the row again. From then on no process that goes by the old epoch
+// commits to a send, this one included: it ends, and starts anew with all open operations at rest.
 
 // lost takes in a transfer at Stripe that no row is of. It reports whether the row was made again.
 func (w *walker) lost(t ledger.StripeTransfer) (rebuilt bool, err error) {
@@ -27,7 +27,8 @@ func (w *walker) lost(t ledger.StripeTransfer) (rebuilt bool, err error) {
 	}
 	stored, err := w.lostCommits(name, t.ID, t.Created, row)
 	if stored {
-		w.Log.Warn("a row that the database had lost was made again from Stripe", "transfer", change.After.ID, "reference", reference, "stripe_id", t.ID)
+		w.Log.Warn("a row that the database had lost was made again from Stripe",
+			"transfer", change.After.ID, "reference", reference, "stripe_id", t.ID)
 		w.Rebuilt(&change)
 	}
 	return stored, err
@@ -48,7 +49,8 @@ func (w *walker) lostReversals(t *ledger.Transfer, held []ledger.StripeTransfer)
 	return nil
 }
 
-func (w *walker) lostCommits(operation ledger.ID, stripeID string, created time.Time, row *ledger.Change) (stored bool, err error) {
+func (w *walker) lostCommits(operation ledger.ID, stripeID string, created time.Time, row *ledger.Change) (
+	stored bool, err error) {
 	err = w.store(func(ctx context.Context) (err error) {
 		var raised bool
 		stored, raised, err = w.Store.Lost(ctx, created, w.Windows.Skew, row)

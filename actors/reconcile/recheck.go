@@ -52,7 +52,7 @@ func (w *walker) compare(operation ledger.ID, stripeID, reference string) (mende
 	if err != nil {
 		return false, err
 	}
-	if (before == nil) != (after == nil) || before != nil && (before.Transfer.ID != after.Transfer.ID || before.Transfer.Version != after.Transfer.Version) {
+	if moved(before, after) {
 		return false, w.keep(objects)
 	}
 	if after != nil && w.seen != nil {
@@ -80,6 +80,14 @@ func (w *walker) compare(operation ledger.ID, stripeID, reference string) (mende
 		return false, w.keep(objects)
 	}
 	return w.record(objects, found)
+}
+
+// moved reports that a row is another than before.
+func moved(before, after *ledger.Record) bool {
+	if before == nil || after == nil {
+		return before != after
+	}
+	return before.Transfer.ID != after.Transfer.ID || before.Transfer.Version != after.Transfer.Version
 }
 
 // row reads the row that an object names, or else the one that claims it.
@@ -209,7 +217,8 @@ func (w *walker) record(objects []string, found []audit.Finding) (mended bool, e
 // an account that also pays by other ways finds all of them.
 func (w *walker) tellForeign() {
 	if w.foreign > 0 {
-		w.Log.Warn("others made transfers in this account; GET /v1/drift?class=foreign lists them, and RECONCILE_FOREIGN=ignore passes them over", "transfers", w.foreign)
+		w.Log.Warn("others made transfers in this account; GET /v1/drift?class=foreign lists them, and RECONCILE_FOREIGN=ignore passes them over",
+			"transfers", w.foreign)
 	}
 	w.foreign = 0
 }
@@ -232,7 +241,8 @@ func (w *walker) apply(f *audit.Finding) bool {
 		err = w.store(func(ctx context.Context) error { return w.Store.MarkApplied(ctx, f.ID, m.By) })
 	}
 	if err != nil {
-		w.Log.Warn("what the reconciler found could not be mended; the next walk tries again", "finding", f.ID, "err", err)
+		w.Log.Warn("what the reconciler found could not be mended; the next walk tries again",
+			"finding", f.ID, "err", err)
 		return false
 	}
 	w.Log.Info("mended", "finding", f.ID, "by", m.Type)

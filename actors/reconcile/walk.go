@@ -51,8 +51,8 @@ func (w *walker) whole(every time.Duration) walkEnded {
 	w.rechecks()
 	w.Metrics.walks.WithLabelValues("done").Inc()
 	w.Metrics.walked.Set(float64(w.at.EndedAt.Unix()))
-	w.Log.Info("walked Stripe and the ledger", "walk", w.at.No, "took", time.Since(began).Round(time.Millisecond), "reads", w.at.Reads,
-		"at_stripe", w.at.AtStripe, "in_ledger", w.at.InLedger, "differences", w.at.Different)
+	w.Log.Info("walked Stripe and the ledger", "walk", w.at.No, "took", time.Since(began).Round(time.Millisecond),
+		"reads", w.at.Reads, "at_stripe", w.at.AtStripe, "in_ledger", w.at.InLedger, "differences", w.at.Different)
 	return walkEnded{in: max(interval-time.Since(w.at.BeganAt), time.Millisecond)}
 }
 
@@ -65,7 +65,8 @@ func (w *walker) failed(err error) walkEnded {
 	case errors.Is(err, errTaken):
 		result = "taken"
 	default:
-		w.Log.Warn("a walk over Stripe and the ledger could not go on; it is taken up again", "walk", w.at.No, "err", err)
+		w.Log.Warn("a walk over Stripe and the ledger could not go on; it is taken up again",
+			"walk", w.at.No, "err", err)
 	}
 	w.Metrics.walks.WithLabelValues(result).Inc()
 	if w.at.No > 0 && result != "taken" {
