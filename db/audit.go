@@ -90,16 +90,18 @@ func addVersions(ctx context.Context, tx bun.Tx, index map[ledger.ID]*ledger.Aud
 		TransferID ledger.ID
 		Versions   int64
 		Status     ledger.State
+		Listed     ledger.State
 	}
-	err := tx.NewRaw(`SELECT n.transfer_id, n.versions, h.status
+	err := tx.NewRaw(`SELECT n.transfer_id, n.versions, h.status, t.status AS listed
 		FROM (SELECT transfer_id, count(*) AS versions, max(version) AS newest FROM history WHERE transfer_id IN (?) GROUP BY transfer_id) AS n
-		JOIN history AS h ON h.transfer_id = n.transfer_id AND h.version = n.newest`, bun.List(ids)).Scan(ctx, &rows)
+		JOIN history AS h ON h.transfer_id = n.transfer_id AND h.version = n.newest
+		JOIN transfers AS t ON t.id = n.transfer_id`, bun.List(ids)).Scan(ctx, &rows)
 	if err != nil {
 		return fmt.Errorf("count history: %w", err)
 	}
 	for _, r := range rows {
 		a := index[r.TransferID]
-		a.Versions, a.LastStatus = r.Versions, r.Status
+		a.Versions, a.LastStatus, a.Listed = r.Versions, r.Status, r.Listed
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func FuzzStored(f *testing.F) {
 				t.Fatalf("%q is stored as %v and read as %v (%v)", at, v, again.time(), err)
 			}
 		}
-		row := transferRow{ID: newID(), Metadata: metadata, Since: i}
+		row := transferRow{operationRow: operationRow{ID: newID()}, Metadata: metadata, Since: i}
 		x, err := row.transfer()
 		if err == nil {
 			again, err := func() (ledger.Transfer, error) { r := newTransfer(&x); return r.transfer() }()

@@ -77,7 +77,7 @@ func TestAHoldThatWasTamperedWithIsFound(t *testing.T) {
 		"ended by another":    "UPDATE holds SET ended = 2, ended_at = since WHERE transfer_id = ? AND source = 'schedule'",
 		"as if it stood":      "UPDATE holds SET ended = NULL, ended_at = NULL WHERE transfer_id = ? AND source = 'operator'",
 		"taken out":           "DELETE FROM holds WHERE transfer_id = ? AND source = 'schedule'",
-		"of another transfer": "UPDATE holds SET transfer_id = (SELECT id FROM transfers WHERE state = 'completed') WHERE transfer_id = ? AND source = 'schedule'",
+		"of another transfer": "UPDATE holds SET transfer_id = (SELECT id FROM transfers WHERE status = 'completed') WHERE transfer_id = ? AND source = 'schedule'",
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(t *testing.T, d *DB) {

@@ -25,7 +25,7 @@ func (d *DB) List(ctx context.Context, f ledger.Filter) ([]ledger.Record, error)
 				q.Where("? = ?", column, value)
 			}
 		}
-		equal("state", string(f.Status))
+		equal("status", string(f.Status))
 		equal("seller", f.Seller)
 		equal("destination", f.Destination)
 		equal("reference", f.Reference)
@@ -70,7 +70,7 @@ type HeldCount struct {
 func (d *DB) HeldCounts(ctx context.Context) ([]HeldCount, error) {
 	var counts []HeldCount
 	err := d.read.NewRaw(`SELECT held_by, currency, count(*) AS number FROM transfers
-		WHERE state = 'held' AND held_by IS NOT NULL GROUP BY held_by, currency ORDER BY held_by, currency`).Scan(ctx, &counts)
+		WHERE status = 'held' AND held_by IS NOT NULL GROUP BY held_by, currency ORDER BY held_by, currency`).Scan(ctx, &counts)
 	if err != nil {
 		return nil, fmt.Errorf("count what is held: %w", err)
 	}
@@ -80,20 +80,20 @@ func (d *DB) HeldCounts(ctx context.Context) ([]HeldCount, error) {
 // Counts counts the transfers by state and currency.
 func (d *DB) Counts(ctx context.Context) ([]Count, error) {
 	var rows []struct {
-		State    ledger.State
+		Status   ledger.State
 		Currency ledger.Currency
 		Number   int64
 		Amount   int64
 		Oldest   instant
 	}
-	err := d.read.NewRaw(`SELECT state, currency, count(*) AS number, CAST(sum(amount) AS bigint) AS amount, min(since) AS oldest
-		FROM transfers GROUP BY state, currency ORDER BY state, currency`).Scan(ctx, &rows)
+	err := d.read.NewRaw(`SELECT status, currency, count(*) AS number, CAST(sum(amount) AS bigint) AS amount, min(since) AS oldest
+		FROM transfers GROUP BY status, currency ORDER BY status, currency`).Scan(ctx, &rows)
 	if err != nil {
 		return nil, fmt.Errorf("count transfers: %w", err)
 	}
 	counts := make([]Count, len(rows))
 	for i, r := range rows {
-		counts[i] = Count{r.State, r.Currency, r.Number, r.Amount, r.Oldest.time()}
+		counts[i] = Count{r.Status, r.Currency, r.Number, r.Amount, r.Oldest.time()}
 	}
 	return counts, nil
 }

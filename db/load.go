@@ -71,8 +71,8 @@ func (d *DB) ByReference(ctx context.Context, refs []string) ([]ledger.Record, e
 
 // unfinished is the condition of the index transfers_unfinished, to the letter: only so does
 // either database use it.
-const unfinished = `(state = 'pending' OR state = 'sending' OR state = 'failed' OR state = 'unresolved' OR state = 'reversal_pending'
-	OR (state = 'held' AND hold_ends_at IS NOT NULL))`
+const unfinished = `(status = 'pending' OR status = 'sending' OR status = 'failed' OR status = 'unresolved' OR status = 'reversal_pending'
+	OR (status = 'held' AND hold_ends_at IS NOT NULL))`
 
 // Unfinished reads a page of the transfers that something is still to happen to by itself, in
 // the order of their IDs; after is the last ID of the page before, or zero.
@@ -135,7 +135,7 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 		if r.Transfer.Operation.StripeID != "" {
 			sent = append(sent, r.Transfer.ID)
 		}
-		if r.Transfer.Status() == ledger.Held || r.Transfer.Status() == ledger.ReversalPending {
+		if rows[i].Status == ledger.Held || rows[i].Status == ledger.ReversalPending {
 			held = append(held, r.Transfer.ID)
 		}
 	}

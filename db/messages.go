@@ -161,7 +161,7 @@ func (d *DB) acted(ctx context.Context, tx bun.Tx, c *ledger.Change) error {
 	if id == (ledger.ID{}) {
 		return nil
 	}
-	row := messageRow{ID: id, ActedBefore: c.Was, ActedAfter: c.After.Status(), DoneAt: toInstant(c.History.At)}
+	row := messageRow{ID: id, ActedBefore: c.Was(), ActedAfter: c.After.Status(), DoneAt: toInstant(c.History.At)}
 	row.ReceiptSeal = row.receiptSeal()
 	_, err := tx.NewUpdate().Model(&row).Column(receiptColumns...).WherePK().Exec(ctx)
 	if err != nil {

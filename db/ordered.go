@@ -53,7 +53,7 @@ func (d *DB) PaidBefore(ctx context.Context, seller, destination string) (bool, 
 	}
 	var ids []uuid.UUID
 	err := d.read.NewSelect().Model((*transferRow)(nil)).Column("id").Where("seller = ?", seller).Where("destination = ?", destination).
-		Where("state NOT IN (?)", bun.List([]ledger.State{ledger.Held, ledger.Canceled})).Limit(1).Scan(ctx, &ids)
+		Where("status NOT IN (?)", bun.List([]ledger.State{ledger.Held, ledger.Canceled})).Limit(1).Scan(ctx, &ids)
 	if err != nil {
 		return false, fmt.Errorf("look for what was paid to a destination: %w", err)
 	}

@@ -15,11 +15,11 @@ func TestWhatAPrincipalOrderedIsSummed(t *testing.T) {
 		began := time.Now().Add(-time.Hour)
 		add := func(reference, principal, seller, destination string, m ledger.Money, held ...string) ledger.Transfer {
 			o := ledger.Order{Reference: reference, Seller: seller, Destination: destination, Money: m}
-			c := ledger.Accept(o, uuid.Must(uuid.NewV7()), 1, time.Now(), ledger.By{Principal: principal}, held...)
-			if _, won, err := d.Commit(t.Context(), []ledger.Change{c}); err != nil || !won[0] {
+			c := []ledger.Change{ledger.Accept(o, uuid.Must(uuid.NewV7()), 1, time.Now(), ledger.By{Principal: principal}, held...)}
+			if _, won, err := d.Commit(t.Context(), c); err != nil || !won[0] {
 				t.Fatal(won, err)
 			}
-			return c.After
+			return c[0].After
 		}
 		add("r-1", "anna", "s-1", "acct_1", ledger.Money{Amount: 300, Currency: "eur"})
 		add("r-2", "anna", "s-1", "acct_1", ledger.Money{Amount: 40, Currency: "eur"})

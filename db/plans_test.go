@@ -34,8 +34,8 @@ func TestQueriesUseTheirIndices(t *testing.T) {
 			"transfers_destination": select1(func(q *bun.SelectQuery) *bun.SelectQuery {
 				return q.Where("destination = 'x'").OrderExpr("id DESC").Limit(100)
 			}),
-			"transfers_by_state": select1(func(q *bun.SelectQuery) *bun.SelectQuery {
-				return q.Where("state = 'parked'").OrderExpr("id DESC").Limit(100)
+			"transfers_by_status": select1(func(q *bun.SelectQuery) *bun.SelectQuery {
+				return q.Where("status = 'parked'").OrderExpr("id DESC").Limit(100)
 			}),
 			"transfers_error_code": select1(func(q *bun.SelectQuery) *bun.SelectQuery {
 				return q.Where("error_code = 'x'").Where("error_code <> ''").OrderExpr("id DESC").Limit(100)
@@ -55,7 +55,7 @@ func TestQueriesUseTheirIndices(t *testing.T) {
 				t.Errorf("%s does not give the order:\n%s", index, plan)
 			}
 		}
-		counts := planOf(t, d, "SELECT state, currency, count(*), sum(amount), min(since) FROM transfers GROUP BY state, currency")
+		counts := planOf(t, d, "SELECT status, currency, count(*), sum(amount), min(since) FROM transfers GROUP BY status, currency")
 		if !strings.Contains(counts, "Index Only Scan") && !strings.Contains(counts, "COVERING INDEX") {
 			t.Errorf("the counts read the table:\n%s", counts)
 		}

@@ -150,7 +150,7 @@ func (d *DB) rechain(ctx context.Context, tx bun.Tx, t *ledger.Transfer, s *stor
 	}
 	for _, i := range hashed {
 		r := &t.Reversals[i]
-		if _, err := tx.NewUpdate().Model(&reversalRow{ID: r.ID, OrderHash: r.OrderHash}).Column("order_hash").WherePK().Exec(ctx); err != nil {
+		if _, err := tx.NewUpdate().Model(&reversalRow{operationRow: operationRow{ID: r.ID}, OrderHash: r.OrderHash}).Column("order_hash").WherePK().Exec(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -160,7 +160,7 @@ func (d *DB) rechain(ctx context.Context, tx bun.Tx, t *ledger.Transfer, s *stor
 			return false, err
 		}
 	}
-	_, err := tx.NewUpdate().Model(&transferRow{ID: t.ID, Chain: t.Chain}).Column("chain").WherePK().Exec(ctx)
+	_, err := tx.NewUpdate().Model(&transferRow{operationRow: operationRow{ID: t.ID}, Chain: t.Chain}).Column("chain").WherePK().Exec(ctx)
 	return err == nil, err
 }
 

@@ -10,28 +10,55 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
+// operationRow are the columns of an operation: a transfer's own, or a reversal.
+type operationRow struct {
+	ID           ledger.ID    `bun:"id,pk"`
+	State        ledger.State `bun:"state"`
+	EnteredAt    instant      `bun:"entered_at"`
+	Epoch        int64        `bun:"epoch"`
+	Generation   int64        `bun:"generation"`
+	RequestHash  string       `bun:"request_hash"`
+	FirstSentAt  instant      `bun:"first_sent_at"`
+	OpenSends    int64        `bun:"open_sends"`
+	StripeID     string       `bun:"stripe_id,nullzero"`
+	ErrorCode    string       `bun:"error_code"`
+	ErrorMessage string       `bun:"error_message"`
+	Name         ledger.ID    `bun:"name,nullzero"` // once set it stays
+	Seen         int64        `bun:"seen_epoch"`
+}
+
+// operationChanges lists the columns of an operation that a change may write.
+var operationChanges = []string{"state", "entered_at", "epoch", "generation", "request_hash", "first_sent_at", "open_sends",
+	"stripe_id", "error_code", "error_message", "name", "seen_epoch"}
+
+func toOperationRow(o *ledger.Operation) operationRow {
+	return operationRow{
+		ID: o.ID, State: o.State, EnteredAt: toInstant(o.Since), Epoch: int64(o.Epoch), Generation: int64(o.Generation),
+		RequestHash: o.RequestHash, FirstSentAt: toInstant(o.FirstSentAt), OpenSends: int64(o.OpenSends), StripeID: o.StripeID,
+		ErrorCode: o.ErrorCode, ErrorMessage: o.ErrorMessage, Name: o.Name, Seen: int64(o.Seen),
+	}
+}
+
+func (r *operationRow) operation() ledger.Operation {
+	return ledger.Operation{
+		ID: r.ID, State: r.State, Since: r.EnteredAt.time(), Epoch: int(r.Epoch), Generation: int(r.Generation),
+		RequestHash: r.RequestHash, FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
+		ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, Name: r.Name, Seen: int(r.Seen),
+	}
+}
+
 // transferRow is a transfer. Its order's columns come last and never change.
 type transferRow struct {
 	bun.BaseModel `bun:"table:transfers,alias:t"`
+	operationRow
 
-	ID             ledger.ID         `bun:"id,pk"`
 	Version        int64             `bun:"version"`
-	State          ledger.State      `bun:"state"`
-	Since          instant           `bun:"since"`
-	Epoch          int64             `bun:"epoch"`
-	Generation     int64             `bun:"generation"`
-	RequestHash    string            `bun:"request_hash"`
-	FirstSentAt    instant           `bun:"first_sent_at"`
-	OpenSends      int64             `bun:"open_sends"`
-	StripeID       string            `bun:"stripe_id,nullzero"`
-	ErrorCode      string            `bun:"error_code"`
-	ErrorMessage   string            `bun:"error_message"`
+	Status         ledger.State      `bun:"status"` // for lists and counts alone: it is derived, and the audit compares
+	Since          instant           `bun:"since"`  // of the status
 	HeldBy         ledger.HoldSource `bun:"held_by"`
 	HoldEndsAt     instant           `bun:"hold_ends_at"`
 	AmountReversed int64             `bun:"amount_reversed"`
 	Chain          string            `bun:"chain,nullzero"`
-	Name           ledger.ID         `bun:"name,nullzero"` // once set it stays
-	Seen           int64             `bun:"seen_epoch"`
 
 	Reference         string          `bun:"reference"`
 	OrderHash         string          `bun:"order_hash"`
@@ -49,18 +76,14 @@ type transferRow struct {
 
 // transferChanges lists the columns of a transfer that a change may write; its guard is the
 // version.
-var transferChanges = []string{"id", "version", "state", "since", "epoch", "generation", "request_hash", "first_sent_at",
-	"open_sends", "stripe_id", "error_code", "error_message", "held_by", "hold_ends_at", "amount_reversed", "chain", "name", "seen_epoch"}
+var transferChanges = append([]string{"id", "version", "status", "since", "held_by", "hold_ends_at", "amount_reversed", "chain"}, operationChanges...)
 
 // changedTransfer fills the columns that a change may write.
 func changedTransfer(t *ledger.Transfer) transferRow {
 	return transferRow{
-		ID: t.ID, Version: t.Version, State: t.Status(), Since: toInstant(t.Operation.Since),
-		Epoch: int64(t.Operation.Epoch), Generation: int64(t.Operation.Generation), RequestHash: t.Operation.RequestHash,
-		FirstSentAt: toInstant(t.Operation.FirstSentAt), OpenSends: int64(t.Operation.OpenSends), StripeID: t.Operation.StripeID,
-		ErrorCode: t.Operation.ErrorCode, ErrorMessage: t.Operation.ErrorMessage,
+		operationRow: toOperationRow(&t.Operation),
+		Version:      t.Version, Status: t.Status(), Since: toInstant(t.Since),
 		HeldBy: t.HeldBy, HoldEndsAt: toInstant(t.HoldEndsAt), AmountReversed: t.AmountReversed, Chain: t.Chain,
-		Name: t.Operation.Name, Seen: int64(t.Operation.Seen),
 	}
 }
 
@@ -84,13 +107,8 @@ func newTransfer(t *ledger.Transfer) transferRow {
 
 func (r *transferRow) transfer() (ledger.Transfer, error) {
 	t := ledger.Transfer{
-		ID: r.ID,
-		Operation: ledger.Operation{
-			ID: r.ID, State: r.State, Since: r.Since.time(),
-			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
-			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
-			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, Name: r.Name, Seen: int(r.Seen),
-		},
+		ID:        r.ID,
+		Operation: r.operation(),
 		OrderHash: r.OrderHash,
 		Order: ledger.Order{
 			Reference: r.Reference, Seller: r.Seller, Destination: r.Destination,
@@ -98,7 +116,7 @@ func (r *transferRow) transfer() (ledger.Transfer, error) {
 			SourceTransaction: r.SourceTransaction, TransferGroup: r.TransferGroup, Description: r.Description,
 			NotBefore: r.NotBefore.time(),
 		},
-		Version: r.Version, HeldBy: r.HeldBy, HoldEndsAt: r.HoldEndsAt.time(),
+		Version: r.Version, Since: r.Since.time(), HeldBy: r.HeldBy, HoldEndsAt: r.HoldEndsAt.time(),
 		AmountReversed: r.AmountReversed, Chain: r.Chain, CreatedAt: r.CreatedAt.time(),
 	}
 	if r.Metadata != "" {
@@ -112,54 +130,32 @@ func (r *transferRow) transfer() (ledger.Transfer, error) {
 // reversalRow is a reversal.
 type reversalRow struct {
 	bun.BaseModel `bun:"table:reversals,alias:r"`
+	operationRow
 
-	ID           ledger.ID    `bun:"id,pk"`
-	TransferID   ledger.ID    `bun:"transfer_id"`
-	No           int64        `bun:"no"`
-	State        ledger.State `bun:"state"`
-	Since        instant      `bun:"since"`
-	Epoch        int64        `bun:"epoch"`
-	Generation   int64        `bun:"generation"`
-	RequestHash  string       `bun:"request_hash"`
-	FirstSentAt  instant      `bun:"first_sent_at"`
-	OpenSends    int64        `bun:"open_sends"`
-	StripeID     string       `bun:"stripe_id,nullzero"`
-	ErrorCode    string       `bun:"error_code"`
-	ErrorMessage string       `bun:"error_message"`
-	External     bool         `bun:"external"`
-	Amount       int64        `bun:"amount"`
-	Cause        string       `bun:"cause"`
-	CreatedAt    instant      `bun:"created_at"`
-	Name         ledger.ID    `bun:"name,nullzero"`
-	Seen         int64        `bun:"seen_epoch"`
-	Reference    string       `bun:"reference,nullzero"` // NULL: others made it
-	OrderHash    string       `bun:"order_hash"`
+	TransferID ledger.ID `bun:"transfer_id"`
+	No         int64     `bun:"no"`
+	External   bool      `bun:"external"`
+	Amount     int64     `bun:"amount"`
+	Cause      string    `bun:"cause"`
+	CreatedAt  instant   `bun:"created_at"`
+	Reference  string    `bun:"reference,nullzero"` // NULL: others made it
+	OrderHash  string    `bun:"order_hash"`
 }
 
 // reversalChanges lists the columns of a reversal that a change may write.
-var reversalChanges = []string{"state", "since", "epoch", "generation", "request_hash", "first_sent_at", "open_sends",
-	"stripe_id", "error_code", "error_message", "external", "name", "seen_epoch"}
+var reversalChanges = append([]string{"external"}, operationChanges...)
 
 func toReversalRow(transfer ledger.ID, no int, r *ledger.Reversal) reversalRow {
 	return reversalRow{
-		ID: r.ID, TransferID: transfer, No: int64(no), State: r.State, Since: toInstant(r.Since),
-		Epoch: int64(r.Epoch), Generation: int64(r.Generation), RequestHash: r.RequestHash,
-		FirstSentAt: toInstant(r.FirstSentAt), OpenSends: int64(r.OpenSends), StripeID: r.StripeID,
-		ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage,
+		operationRow: toOperationRow(&r.Operation), TransferID: transfer, No: int64(no),
 		External: r.External, Amount: r.Amount, Cause: r.Cause, CreatedAt: toInstant(r.CreatedAt),
-		Name: r.Name, Seen: int64(r.Seen), Reference: r.Reference, OrderHash: r.OrderHash,
+		Reference: r.Reference, OrderHash: r.OrderHash,
 	}
 }
 
 func (r *reversalRow) reversal() ledger.Reversal {
 	return ledger.Reversal{
-		Operation: ledger.Operation{
-			ID: r.ID, State: r.State, Since: r.Since.time(),
-			Epoch: int(r.Epoch), Generation: int(r.Generation), RequestHash: r.RequestHash,
-			FirstSentAt: r.FirstSentAt.time(), OpenSends: int(r.OpenSends), StripeID: r.StripeID,
-			ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, Name: r.Name, Seen: int(r.Seen),
-		},
-		Reference: r.Reference, OrderHash: r.OrderHash,
+		Operation: r.operation(), Reference: r.Reference, OrderHash: r.OrderHash,
 		Amount: r.Amount, Cause: r.Cause, External: r.External, CreatedAt: r.CreatedAt.time(),
 	}
 }

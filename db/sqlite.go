@@ -283,12 +283,16 @@ func (*lite) insertText(s sheet, onConflict string) string {
 }
 
 func (*lite) updateText(s sheet) string {
-	// Numbered, because the first two columns are also the guard.
+	// Numbered, because two of the columns are also the guard.
 	var set []string
-	for i, c := range s.columns[1:] {
-		set = append(set, fmt.Sprintf("%s = ?%d", c.name, i+2))
+	at := make(map[string]int, len(s.columns))
+	for i, c := range s.columns {
+		at[c.name] = i + 1
+		if c.name != "id" {
+			set = append(set, fmt.Sprintf("%s = ?%d", c.name, i+1))
+		}
 	}
-	return "UPDATE " + s.table + " SET " + strings.Join(set, ", ") + " WHERE id = ?1 AND version = ?2 - 1"
+	return fmt.Sprintf("UPDATE %s SET %s WHERE id = ?%d AND version = ?%d - 1", s.table, strings.Join(set, ", "), at["id"], at["version"])
 }
 
 func (l *lite) run(ctx context.Context, tx *sql.Tx, g *group, rows reflect.Value) ([]bool, error) {

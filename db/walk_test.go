@@ -348,8 +348,8 @@ func (w *walker) lists(t *testing.T, d *DB) {
 		c.Status, c.Currency = k.s, k.c
 		c.Number++
 		c.Amount += x.Money.Amount
-		if c.Oldest.IsZero() || x.Operation.Since.Before(c.Oldest) {
-			c.Oldest = x.Operation.Since
+		if c.Oldest.IsZero() || x.Since.Before(c.Oldest) {
+			c.Oldest = x.Since
 		}
 		want[k] = c
 		switch x.Status() {

@@ -108,7 +108,7 @@ func viewTransfer(t *ledger.Transfer) transferView {
 		AmountReversed: t.AmountReversed, AmountRemaining: t.Remaining(), StripeID: orNull(t.Operation.StripeID),
 		ErrorCode: orNull(t.Operation.ErrorCode), ErrorMessage: orNull(t.Operation.ErrorMessage),
 		Generation: t.Operation.Generation, Version: t.Version,
-		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Operation.Since),
+		CreatedAt: momentOrNull(t.CreatedAt), UpdatedAt: momentOrNull(t.Since),
 		Reversals: make([]reversalView, len(t.Reversals)),
 	}
 	v.HeldBy, v.HeldUntil, v.Holds = viewHolds(t, t.ID)

@@ -51,7 +51,7 @@ var outsideTheModel = func() map[string]bool {
 		if from == to {
 			continue // the model's row stays
 		}
-		for _, e := range append(slices.Clone(m.transfers), m.reversals...) {
+		for _, e := range m.events {
 			known[step(from, to, false, e)] = true
 		}
 	}

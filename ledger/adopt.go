@@ -35,23 +35,11 @@ func (t Transfer) AdoptOutside(s StripeTransfer, by By) (Change, bool, error) {
 		return Change{}, false, fmt.Errorf("%w: %d came back by other hands, and of %d the ledger has %d come back already",
 			ErrConflict, sum, t.Money.Amount, t.AmountReversed)
 	}
-	c := Change{After: t.next()}
-	a := &c.After
-	var err error
-	if a.Operation.State, err = move(moves, t.Operation.State, EventReverse); err != nil {
-		return Change{}, false, err
-	}
 	slices.Reverse(foreign) // oldest first
-	if err := c.adopt(foreign); err != nil {
+	c, err := t.change(ExternalID(foreign[0].ID), by).adopt(foreign).done()
+	if err != nil {
 		return Change{}, false, err
 	}
-	if err := a.settle(); err != nil {
-		return Change{}, false, err
-	}
-	first := a.Reversals[c.Touched[0]]
-	c.History = History{Transfer: t.ID, Version: a.Version, Subject: first.ID, Kind: MakeReversal, Event: EventAdopt,
-		To: first.State, Epoch: first.Epoch, By: by,
-		Detail: fmt.Sprintf("%s was reversed outside settled, or by what the database lost, in %d parts", Money{sum, t.Money.Currency}, len(foreign))}
-	c.seal(t)
+	c.History.Detail = fmt.Sprintf("%s was reversed outside settled, or by what the database lost, in %d parts", Money{sum, t.Money.Currency}, len(foreign))
 	return c, true, nil
 }

@@ -53,7 +53,7 @@ func TestReversalsMadeOutsideAreBookedOnce(t *testing.T) {
 		}
 		c.Stamp(time.Now())
 		a := c.After
-		if a.Operation.State != tc.state || a.AmountReversed != s.AmountReversed || len(a.Reversals) != len(tc.amounts) || a.Version != x.Version+1 {
+		if a.Status() != tc.state || a.AmountReversed != s.AmountReversed || len(a.Reversals) != len(tc.amounts) || a.Version != x.Version+1 {
 			t.Errorf("%s: %+v", name, a)
 		}
 		books := x.Books()

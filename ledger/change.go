@@ -1,120 +1,135 @@
 package ledger
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
-
-	"github.com/google/uuid"
 )
 
-// What callers decide on.
-var (
-	// ErrTooOld reports a key that may not be sent any more; reading Stripe comes next.
-	ErrTooOld = errors.New("the key is too old to be sent")
-	// ErrDrift reports a request that differs from the one its key was first sent with.
-	ErrDrift = errors.New("the request differs from what the key was first sent with")
-	// ErrConflict reports evidence against a state that rules it out: an alarm.
-	ErrConflict = errors.New("evidence conflicts with the ledger")
-	// ErrTooEarly reports a claim that nothing can prove yet.
-	ErrTooEarly = errors.New("too early")
-)
+// Change is one version of a transfer, to be committed as a whole: guarded by Version-1, with its history row and
+// postings. Version 1 is a creation. A change is begun by [Transfer.change], built by steps, and ended by done.
+type Change struct {
+	After    Transfer
+	Touched  []int // indices into After.Reversals of the rows that are new or changed
+	Begins   bool  // the subject's generation begins: FirstSentAt becomes the database's clock
+	History  History
+	Postings []Posting
 
-// move makes the change in which an operation takes one step. The mutate function edits the
-// operation in the copy after its state has moved.
+	before Transfer
+	err    error // of the first step that failed; the steps after it do nothing
+}
+
+// Subject returns the operation that the change is about, in After.
+func (c *Change) Subject() *Operation {
+	return c.After.operation(c.History.Subject)
+}
+
+// Was returns the transfer's status before; empty: it is created.
+func (c *Change) Was() State {
+	if c.before.Version == 0 {
+		return ""
+	}
+	return c.before.Status()
+}
+
+// change begins the next version of t. The subject is the operation that its history row tells of.
+func (t Transfer) change(subject ID, by By) *Change {
+	c := &Change{before: t, After: t.next()}
+	c.History = History{Transfer: t.ID, Version: c.After.Version, Subject: subject, By: by}
+	return c
+}
+
+// move makes the change in which one operation takes one step. The mutate function edits the operation in the copy
+// after its state has moved.
 func (t Transfer) move(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
 	if op == nil {
-		return Change{}, fmt.Errorf("%w: %s, but nothing is being driven in %s", ErrIllegalMove, e, t.Operation.State)
+		return Change{}, fmt.Errorf("%w: %s, but nothing is being driven in %s", ErrIllegalMove, e, t.Status())
 	}
-	kind, table, m := t.terms(op)
-	to, err := move(table, op.State, e)
+	return t.change(op.ID, by).step(op.ID, e, mutate).done()
+}
+
+// step moves an operation through the table, and books what that means for the money.
+func (c *Change) step(id ID, e Event, mutate func(*Operation)) *Change {
+	if c.err != nil {
+		return c
+	}
+	op := c.After.operation(id)
+	from := op.State
+	to, err := move(from, e)
 	if err != nil {
-		return Change{}, err
+		if c.err = err; id == c.After.ID {
+			c.err = illegal(c.before.Status(), e)
+		}
+		return c
 	}
-	c := Change{After: t.next()}
-	after := c.After.operation(op.ID)
-	after.State = to
+	kind, m := c.After.terms(op)
+	c.Postings = append(c.Postings, postingsFor(kind, from, to, m)...)
+	op.State = to
 	if mutate != nil {
-		mutate(after)
+		mutate(op)
 	}
-	if kind == MakeReversal {
-		c.Touched = []int{t.index(op)}
+	if i := c.After.index(op); i >= 0 && !slices.Contains(c.Touched, i) {
+		c.Touched = append(c.Touched, i)
 	}
-	c.Postings = postingsFor(kind, op.State, to, m)
-	c.History = History{
-		Transfer: t.ID, Version: c.After.Version, Subject: op.ID, Kind: kind,
-		Event: e, From: op.State, To: to,
-		Epoch: after.Epoch, Generation: after.Generation, OpenSends: after.OpenSends, By: by,
+	if h := &c.History; id == h.Subject {
+		if h.Event == "" {
+			h.Kind, h.From = kind, from
+		}
+		h.Event = e // the last step's, when several were caught up with
 	}
-	if kind == MakeReversal {
-		if err := c.After.settle(); err != nil {
-			return Change{}, err
+	return c
+}
+
+// adds gives the transfer a reversal, which begins by an event.
+func (c *Change) adds(r Reversal, e Event) *Change {
+	if c.err != nil {
+		return c
+	}
+	c.After.Reversals = append(c.After.Reversals, r)
+	return c.step(r.ID, e, nil)
+}
+
+// done seals the change, and checks it.
+func (c *Change) done() (Change, error) {
+	if c.err != nil {
+		return Change{}, c.err
+	}
+	t := &c.After
+	t.AmountReversed = 0
+	for i := range t.Reversals {
+		if t.Reversals[i].State == Completed {
+			t.AmountReversed += t.Reversals[i].Amount
 		}
 	}
-	c.seal(t)
-	return c, nil
+	c.arrange()
+	s := c.Subject()
+	h := &c.History
+	h.To, h.Epoch, h.Generation, h.OpenSends, h.Status = s.State, s.Epoch, s.Generation, s.OpenSends, t.Status()
+	c.check()
+	return *c, nil
 }
 
-// terms returns what an operation is: its kind, its table and its amount.
-func (t *Transfer) terms(op *Operation) (Kind, map[State]map[Event]State, Money) {
+// terms returns what an operation is: its kind and its amount.
+func (t *Transfer) terms(op *Operation) (Kind, Money) {
 	if op.ID == t.ID {
-		return CreateTransfer, moves, t.Money
+		return CreateTransfer, t.Money
 	}
-	return MakeReversal, reversalMoves, Money{t.Reversals[t.index(op)].Amount, t.Money.Currency}
+	return MakeReversal, Money{t.Reversals[t.index(op)].Amount, t.Money.Currency}
 }
 
-// index returns the place of an operation among the reversals.
+// index returns the place of an operation among the reversals; -1: it is the transfer's own.
 func (t *Transfer) index(op *Operation) int {
 	return slices.IndexFunc(t.Reversals, func(r Reversal) bool { return r.ID == op.ID })
 }
 
-// seal completes a change whose rows are all in place, and checks it.
-func (c *Change) seal(before Transfer) {
-	c.Was, c.chain = before.Operation.State, before.Chain
-	c.arrange()
-	c.History.Status = c.After.Operation.State
-	c.entered = c.After.Operation.State != before.Operation.State
-	c.check(before)
-}
-
-// settle derives the transfer's own state from its reversals, through the table.
-func (t *Transfer) settle() error {
-	t.AmountReversed = 0
-	busy, stuck := false, false
-	for _, r := range t.Reversals {
-		busy = busy || !r.Final()
-		stuck = stuck || r.State == PermanentlyFailed
-		if r.State == Completed {
-			t.AmountReversed += r.Amount
-		}
-	}
-	if busy || t.Operation.State != ReversalPending {
-		return nil
-	}
-	e := EventReversedNone
-	switch {
-	case t.AmountReversed == t.Money.Amount:
-		e = EventReversedAll
-	case stuck:
-		e = EventGiveUp
-	case t.AmountReversed > 0:
-		e = EventReversedPart
-	}
-	to, err := move(moves, t.Operation.State, e)
-	t.Operation.State = to
-	return err
-}
-
-// check holds every change to what must be true of any; a change that breaks it is a bug and
-// is never stored.
-func (c *Change) check(before Transfer) {
-	t := &c.After
+// check holds every change to what must be true of any; a change that breaks it is a bug and is never stored.
+func (c *Change) check() {
+	t, before := &c.After, &c.before
 	var sum int64
 	for _, p := range c.Postings {
 		sum += p.Amount
 	}
+	subject := c.Subject()
 	switch {
 	case sum != 0:
 		panic(fmt.Sprintf("ledger: the entry of transfer %s version %d is off by %d", t.ID, t.Version, sum))
@@ -124,335 +139,49 @@ func (c *Change) check(before Transfer) {
 		panic(fmt.Sprintf("ledger: transfer %s would un-reverse %d", t.ID, before.AmountReversed-t.AmountReversed))
 	case before.Operation.StripeID != "" && t.Operation.StripeID != before.Operation.StripeID:
 		panic(fmt.Sprintf("ledger: transfer %s would change its Stripe ID from %s to %s", t.ID, before.Operation.StripeID, t.Operation.StripeID))
-	case (t.Operation.State == Completed || t.Operation.State == ReversalPending) && t.Operation.StripeID == "":
-		panic(fmt.Sprintf("ledger: transfer %s would be %s without a Stripe ID", t.ID, t.Operation.State))
-	case c.History.To == Completed && c.Subject().StripeID == "":
+	case (t.Operation.State == Completed) != (t.Operation.StripeID != ""):
+		panic(fmt.Sprintf("ledger: transfer %s would be %s with the Stripe ID %q", t.ID, t.Operation.State, t.Operation.StripeID))
+	case subject.State == Completed && subject.StripeID == "":
 		panic(fmt.Sprintf("ledger: operation %s of transfer %s would be completed without a Stripe ID", c.History.Subject, t.ID))
-	case (t.Operation.State == Held) != (t.HeldBy != ""):
-		panic(fmt.Sprintf("ledger: transfer %s would be %s with %d holds", t.ID, t.Operation.State, len(t.Holds)))
+	case t.HeldBy != "" && !t.Operation.State.Holdable():
+		panic(fmt.Sprintf("ledger: transfer %s would be held while it is %s", t.ID, t.Operation.State))
 	case c.History.Event == EventSend && len(t.HoldsOf(c.History.Subject)) > 0:
 		panic(fmt.Sprintf("ledger: operation %s would be sent while it is held", c.History.Subject))
-	case c.Subject().OpenSends < 0:
-		panic(fmt.Sprintf("ledger: transfer %s would have %d open sends", t.ID, c.Subject().OpenSends))
+	case subject.OpenSends < 0:
+		panic(fmt.Sprintf("ledger: transfer %s would have %d open sends", t.ID, subject.OpenSends))
 	}
 }
 
-// Accept registers an order as a transfer: pending, or held when it has a date to wait for, or when there are reasons to
-// hold it until a person releases it. The caller has checked the order.
-func Accept(o Order, id ID, epoch int, now time.Time, by By, held ...string) Change {
-	o.Metadata = maps.Clone(o.Metadata) // the request is made of them: nobody else may hold them
-	t := Transfer{ID: id, Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Order: o, OrderHash: o.Hash()}
-	e := EventAccept
-	if o.NotBefore.After(now) {
-		e = EventHold
-		t.Holds = []Hold{{ID: uuid.NewSHA1(holdNamespace, fmt.Appendf(nil, "%s 1", id)), Operation: id, Source: HeldBySchedule,
-			Reason: "the order's not_before", By: by.Principal, Until: o.NotBefore, Begun: 1}}
+// Stamp fills in what only the commit knows: its time, by the database's clock.
+func (c *Change) Stamp(at time.Time) {
+	t := &c.After
+	c.History.At = at
+	if t.Version == 1 {
+		t.CreatedAt = at
 	}
-	for i, reason := range held { // it wants a person's release, as an operator's hold does
-		e = EventHold
-		t.Holds = append(t.Holds, Hold{ID: uuid.NewSHA1(holdNamespace, fmt.Appendf(nil, "%s 1 %d", id, i+1)), Operation: id, Source: HeldByOperator,
-			Reason: reason, By: "settled", Begun: 1})
+	if t.Status() != c.Was() {
+		t.Since = at
 	}
-	c, err := t.move(&t.Operation, e, by, nil)
-	if err != nil {
-		panic(err) // the table's first line is the only one asked
+	if moved(&t.Operation, &c.before.Operation) {
+		t.Operation.Since = at
 	}
-	return c
-}
-
-// Afresh returns the transfer as one whose next send begins a generation. It is for a generation that
-// was first sent while the clocks disagreed, and was not executed: nothing of it is open, but how old
-// its key is nobody knows, and Stripe may have forgotten it.
-func (t Transfer) Afresh() Transfer {
-	if op, _ := t.Current(); op != nil && op.State == Pending {
-		t.Reversals = slices.Clone(t.Reversals)
-		spend(t.operation(op.ID))
+	if c.Begins {
+		c.Subject().FirstSentAt = at
 	}
-	return t
-}
-
-// Begin commits to a send: the intent that must be durable before the call. A closed
-// generation earns the next one; one that is open, or that was never executed, keeps its key
-// while that is young. now is the database's.
-func (t Transfer) Begin(p Policy, now time.Time) (Change, error) {
-	t = t.Named(p.Account)
-	op, _ := t.Current()
-	if op == nil {
-		return Change{}, fmt.Errorf("%w: nothing is to be sent in %s", ErrIllegalMove, t.Operation.State)
-	}
-	if t.Altered(op) {
-		return Change{}, fmt.Errorf("%w: operation %s", ErrAltered, op.ID)
-	}
-	if (op.State == Pending || op.State == FailedState) && op.Seen != p.Epoch {
-		// What the database lost may have been a send: it is looked up first. (And a policy
-		// of an earlier epoch than the operation's is one that has not heard of the loss.)
-		return Change{}, fmt.Errorf("%w: the operation was seen in epoch %d and the ledger is in %d", ErrTooOld, op.Seen, p.Epoch)
-	}
-	young := p.young(op, p.latest(now))
-	begins := false
-	switch op.State {
-	case Unresolved:
-		if !young {
-			return Change{}, fmt.Errorf("%w: first sent at %s", ErrTooOld, op.FirstSentAt.Format(time.RFC3339))
+	for _, i := range c.Touched {
+		r := &t.Reversals[i]
+		if i >= len(c.before.Reversals) {
+			r.CreatedAt = at
 		}
-	case Pending:
-		// Not executed, and so not closed: nothing of the generation is open, and its
-		// key stays good while it is young.
-		begins = !young
-	default:
-		// A refusal that was understood closed its generation (see [spend]); after one that
-		// was not, the key stays in use while it is young.
-		begins = !young
-	}
-	if p.Clocks.Halt {
-		return Change{}, fmt.Errorf("%w: the clocks disagree: %s", ErrTooOld, p.Clocks.Trouble)
-	}
-	if begins && !p.clear(op, now) {
-		return Change{}, fmt.Errorf("%w: it may be the repetition of an order that was lost, and is looked up first", ErrTooOld)
-	}
-	if !begins && t.Request(op).Hash() != op.RequestHash {
-		return Change{}, fmt.Errorf("%w: %s", ErrDrift, Key(op.Name, op.Epoch, op.Generation))
-	}
-	c, err := t.move(op, EventSend, By{}, func(o *Operation) {
-		o.OpenSends++
-		if begins {
-			o.Generation++
-			o.OpenSends = 1
-		}
-	})
-	if err != nil {
-		return Change{}, err
-	}
-	if begins {
-		c.Begins = true
-		if p.Clocks.Trouble != "" {
-			c.History.Answer.Code, c.History.Detail = CodeClocks, p.Clocks.Trouble
-		}
-		s := c.Subject()
-		s.RequestHash = c.After.Request(s).Hash()
-	}
-	return c, nil
-}
-
-// Conclude draws what an answer proves, given the other sends of its generation. It returns
-// false when the answer changes nothing: it says no more than the ledger knows.
-//
-// A refusal closes the generation only when no other send of it is open, or when it is a
-// replay of the stored answer; otherwise it takes its own send off the count, and the
-// operation stays unresolved. A key that was retraced is older than the row knows: Stripe may forget
-// the refusal while that other send is under way, so its replay proves nothing of that.
-func (t Transfer) Conclude(subject ID, epoch, generation int, a Answer) (Change, bool, error) {
-	op := t.operation(subject)
-	if a.Verdict == Done {
-		return t.confirm(op, a.StripeID, a, "")
-	}
-	if op.Epoch != epoch || op.Generation != generation || !op.State.Open() {
-		return Change{}, false, nil // an answer to a generation that is closed already
-	}
-	if a.Verdict == Kept {
-		c, err := t.keep(op, a, "")
-		return c, err == nil, err
-	}
-	others, e := op.OpenSends, EventLose
-	if a.Verdict != Unknown {
-		others--
-		switch {
-		case a.Verdict == Failed && (a.Replayed && !op.Retraces() || others == 0):
-			e, others = EventRefuse, 0
-		case a.Verdict == NotExecuted && others == 0:
-			e = EventNotExecuted
-			if op.State != Sending { // lost and found: another owner took it for lost meanwhile
-				e = EventRefuse
-			}
+		if i >= len(c.before.Reversals) || moved(&r.Operation, &c.before.Reversals[i].Operation) {
+			r.Since = at
 		}
 	}
-	if e == EventLose && op.State == Parked {
-		return Change{}, false, nil
-	}
-	c, err := t.move(op, e, By{}, func(o *Operation) {
-		o.OpenSends = others
-		o.ErrorCode, o.ErrorMessage = a.Code, a.Message
-		if e == EventRefuse && !a.Puzzling() {
-			spend(o)
-		}
-		if e == EventNotExecuted && a.Code == CodeClocks {
-			spend(o) // its first send may have been stamped by the clock that is wrong
-		}
-	})
-	c.History.Answer = a
-	return c, err == nil, err
+	c.stampHolds(at)
+	c.History.Content = t.content()
+	c.History.Chain = c.History.link(c.before.Chain+t.ordered(&c.History), c.Postings)
+	t.Chain = c.History.Chain
 }
 
-// Found settles an operation by what Stripe was read to hold.
-func (t Transfer) Found(subject ID, stripeID, how string) (Change, bool, error) {
-	return t.confirm(t.operation(subject), stripeID, Answer{}, how)
-}
-
-// confirm settles an operation by evidence. Against a final state it is an alarm: ErrConflict.
-func (t Transfer) confirm(op *Operation, stripeID string, a Answer, detail string) (Change, bool, error) {
-	switch {
-	case op.StripeID == stripeID && op.StripeID != "":
-		return Change{}, false, nil // known
-	case op.StripeID != "":
-		return Change{}, false, fmt.Errorf("%w: %s is %s, and %s names the same operation", ErrConflict, op.ID, op.StripeID, stripeID)
-	}
-	before, missed, err := t.catchUp(op)
-	if err != nil {
-		return Change{}, false, fmt.Errorf("%w: %s is %s, and Stripe holds it as %s", ErrConflict, op.ID, op.State, stripeID)
-	}
-	c, err := before.move(before.operation(op.ID), EventConfirm, By{}, func(o *Operation) {
-		o.StripeID, o.OpenSends = stripeID, 0
-		o.ErrorCode, o.ErrorMessage = "", ""
-	})
-	if err != nil {
-		return Change{}, false, err
-	}
-	if !op.State.Undecided() {
-		detail = fmt.Sprintf("Stripe holds it although it was %s and no send of it was known; %s", op.State, detail)
-	}
-	c.History.From = op.State
-	c.Postings = append(missed, c.Postings...)
-	c.History.Answer, c.History.Detail = a, detail
-	return c, true, nil
-}
-
-// catchUp lets an operation of which no send is known to be open take the steps it missed,
-// up to one that evidence can settle, with their postings. Evidence meets such an operation
-// when the database lost the commit of the send; left as it is, it would be sent again.
-func (t Transfer) catchUp(op *Operation) (Transfer, []Posting, error) {
-	if op.State.Undecided() {
-		return t, nil, nil
-	}
-	kind, table, m := t.terms(op)
-	t.Reversals = slices.Clone(t.Reversals)
-	o := t.operation(op.ID)
-	var postings []Posting
-	for !o.State.Open() {
-		e := EventSend
-		if o.State == Held {
-			e = EventRelease
-		}
-		to, err := move(table, o.State, e)
-		if err != nil {
-			return Transfer{}, nil, err
-		}
-		postings = append(postings, postingsFor(kind, o.State, to, m)...)
-		o.State = to
-	}
-	return t, postings, nil
-}
-
-// Lost records that a send's outcome is not known because its owner died or was cut off.
-func (t Transfer) Lost(detail string) (Change, error) {
-	op, _ := t.Current()
-	c, err := t.move(op, EventLose, By{}, func(o *Operation) {
-		o.ErrorCode, o.ErrorMessage = "interrupted", detail
-	})
-	c.History.Detail = detail
-	return c, err
-}
-
-// Absent follows a read of Stripe, made strictly after QUIET, that found nothing: proof that
-// the generation moved no money; or, when the generation is doubtful, no proof but the last
-// safe move of the machine. now is the database's.
-func (t Transfer) Absent(p Policy, doubtful bool, now time.Time) (Change, error) {
-	op, _ := t.Current()
-	if op == nil {
-		return t.move(nil, EventProveAbsent, By{}, nil)
-	}
-	if err := p.quiet(op, now); err != nil {
-		return Change{}, err
-	}
-	if doubtful || p.Unresolved == ParkAlways {
-		c, err := t.move(op, EventPark, By{}, nil)
-		c.History.Detail = "read after the quiet period: Stripe does not hold it, but may still roll it forward"
-		return c, err
-	}
-	c, err := t.move(op, EventProveAbsent, By{}, p.rested)
-	c.History.Detail = "read after the quiet period: Stripe does not hold it"
-	return c, err
-}
-
-// quietAt returns the moment after which nothing of the operation's generation can be under
-// way: QUIET after its first send, and after the ledger's epoch began; and, of clocks that disagree,
-// after a person said which is right, because how long ago anything before was nobody knows.
-func (p Policy) quietAt(op *Operation) time.Time {
-	at := op.FirstSentAt.Add(p.Windows.Quiet)
-	if !p.Clocks.Trusted.IsZero() {
-		at = latest(at, p.Clocks.Trusted.Add(p.Windows.Quiet))
-	}
-	if op.Seen < p.Epoch {
-		if since := p.EpochSince.Add(p.Windows.Quiet); since.After(at) {
-			at = since
-		}
-	}
-	return at
-}
-
-// RenewEpoch lets an operation go on after the database lost commits: it rested for QUIET and
-// was looked up, and Stripe does not hold it.
-func (t Transfer) RenewEpoch(p Policy, now time.Time) (Change, error) {
-	op, _ := t.Current()
-	if op == nil {
-		return t.move(nil, EventRenewEpoch, By{}, nil)
-	}
-	if err := p.quiet(op, now); err != nil {
-		return Change{}, fmt.Errorf("the database lost commits at %s: %w", p.EpochSince.Format(time.RFC3339), err)
-	}
-	return t.move(op, EventRenewEpoch, By{}, func(o *Operation) {
-		// A new generation, whatever the old one was: its key may have been used by what was lost.
-		p.rested(o)
-	})
-}
-
-// rested notes that an operation was looked up after QUIET, when nothing of it could be under way:
-// it goes on under the keys of the ledger's own epoch, which nothing that was lost has used.
-func (p Policy) rested(o *Operation) {
-	o.OpenSends, o.Epoch, o.Seen = 0, max(o.Epoch, p.Epoch), max(o.Seen, p.Epoch)
-	spend(o)
-}
-
-// clear reports an operation of which a generation may begin: one that retraces the keys of an order
-// that may have been lost was looked up just now. What of that order was sent so long ago that Stripe
-// may have forgotten its key is in the list by then: the look is at most as old as a key's life leaves
-// beside QUIET and SAFE. What was sent since has a key, which the generation uses.
-func (p Policy) clear(o *Operation, now time.Time) bool {
-	w := p.Windows
-	return !o.Retraces() || !o.ClearAt.IsZero() && now.Before(o.ClearAt.Add(max(w.Lag, min(w.Safe, w.KeyLife-w.Safe-w.Quiet))))
-}
-
-// GiveUp ends an operation of which no send is open.
-func (t Transfer) GiveUp(code, detail string) (Change, error) {
-	op, _ := t.Current()
-	c, err := t.move(op, EventGiveUp, By{}, func(o *Operation) {
-		if code != "" {
-			o.ErrorCode, o.ErrorMessage = code, detail
-		}
-	})
-	c.History.Detail = detail
-	return c, err
-}
-
-// Tell records that a person was told for what a refused operation waits. Without this row what the platform has
-// to mend is not given up: see [Plan].
-func (t Transfer) Tell(detail string) (Change, error) {
-	op, _ := t.Current()
-	c, err := t.move(op, EventTell, By{}, nil)
-	c.History.Detail = detail
-	return c, err
-}
-
-// SetAside takes an operation out of the machine's hands after repeated bugs: parked when a
-// send is open (after [Transfer.Lost]), else given up.
-func (t Transfer) SetAside(reason string) (Change, error) {
-	op, _ := t.Current()
-	if op == nil {
-		return Change{}, fmt.Errorf("%w: nothing is being driven in %s", ErrIllegalMove, t.Operation.State)
-	}
-	if !op.State.Open() {
-		return t.GiveUp("bug", reason)
-	}
-	c, err := t.move(op, EventPark, By{}, func(o *Operation) { o.ErrorCode, o.ErrorMessage = "bug", reason })
-	c.History.Detail = reason
-	return c, err
-}
+// moved reports an operation in another state than before.
+func moved(now, before *Operation) bool { return now.State != before.State }

@@ -61,7 +61,7 @@ func (t Transfer) CancelReversal(id ID, by By) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	return t.anew(&r.Operation, EventCancel, by, nil)
+	return t.move(&r.Operation, EventCancel, by, nil)
 }
 
 // RetryReversal has one refused reversal tried again now, its count of refusals begun anew.
@@ -70,29 +70,11 @@ func (t Transfer) RetryReversal(id ID, by By) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if holds := t.HoldsOf(id); len(holds) > 0 {
-		return Change{}, fmt.Errorf("%w: it is held by %s: release it", ErrIllegalMove, sources(holds))
+	if err := t.unheld(&r.Operation); err != nil {
+		return Change{}, err
 	}
-	if r.State != PermanentlyFailed {
-		return t.move(&r.Operation, EventRetry, by, nil)
-	}
-	if rest := t.Remaining(); r.Amount > rest {
+	if rest := t.Remaining(); r.State == PermanentlyFailed && r.Amount > rest {
 		return Change{}, fmt.Errorf("%w: %d remain to be reversed, and this is of %d", ErrIllegalMove, rest, r.Amount)
 	}
-	return t.anew(&r.Operation, EventRetry, by, nil)
-}
-
-// anew moves a reversal of a transfer that was given up: the transfer's own state is settled
-// anew, by way of the reversal that it waits for once more.
-func (t Transfer) anew(op *Operation, e Event, by By, mutate func(*Operation)) (Change, error) {
-	was := t.Operation.State
-	if was == PermanentlyFailed && op.State == PermanentlyFailed {
-		var err error
-		if t.Operation.State, err = move(moves, was, EventReverse); err != nil {
-			return Change{}, err
-		}
-	}
-	c, err := t.move(op, e, by, mutate)
-	c.Was, c.entered = was, c.After.Operation.State != was
-	return c, err
+	return t.move(&r.Operation, EventRetry, by, nil)
 }

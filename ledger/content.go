@@ -96,6 +96,7 @@ func (t *Transfer) content() []byte {
 
 	text.operation(&t.Operation)
 	text.num(t.Version)
+	text.time(t.Since)
 	text.str(string(t.HeldBy))
 	text.time(t.HoldEndsAt)
 	text.num(t.AmountReversed)

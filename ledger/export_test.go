@@ -2,14 +2,10 @@ package ledger
 
 import "maps"
 
-// Table returns a copy of a kind's table of moves, for tests that hold it to something else.
-func Table(k Kind) map[State]map[Event]State {
-	table := moves
-	if k == MakeReversal {
-		table = reversalMoves
-	}
-	all := make(map[State]map[Event]State, len(table))
-	for from, by := range table {
+// Table returns a copy of the table of moves, for tests that hold it to something else.
+func Table() map[State]map[Event]State {
+	all := make(map[State]map[Event]State, len(moves))
+	for from, by := range moves {
 		all[from] = maps.Clone(by)
 	}
 	return all

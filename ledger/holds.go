@@ -126,6 +126,17 @@ func (t Transfer) hold(op *Operation, source HoldSource, until time.Time, by By)
 	return t.move(op, EventHold, by, nil)
 }
 
+// unheld refuses a step of an operation, if there is one, that a hold keeps back.
+func (t *Transfer) unheld(op *Operation) error {
+	if op == nil {
+		return nil
+	}
+	if holds := t.HoldsOf(op.ID); len(holds) > 0 {
+		return fmt.Errorf("%w: it is held by %s: release it", ErrIllegalMove, sources(holds))
+	}
+	return nil
+}
+
 // Holding reports that an operator's hold of the same words and the same end stands: one more
 // would say nothing new, so a repetition without an idempotency key sets none.
 func (t *Transfer) Holding(m Message) bool {
@@ -211,7 +222,7 @@ func (c *Change) arrange() {
 	t := &c.After
 	var stand []Hold
 	for _, h := range t.Holds {
-		if s := t.operation(h.Operation).State; h.Ended == 0 && s != Held && (h.Operation == t.ID || s != Pending && s != FailedState) {
+		if h.Ended == 0 && !t.operation(h.Operation).State.Holdable() {
 			h.Ended = t.Version
 		}
 		if h.Begun == t.Version || h.Ended == t.Version {
@@ -222,7 +233,7 @@ func (c *Change) arrange() {
 		}
 	}
 	t.Holds = stand
-	longest, _ := t.HeldLongest(t.ID)
+	longest, _ := t.HeldLongest(t.ID) // none: the zero hold
 	t.HeldBy, t.HoldEndsAt = longest.Source, nextEnd(t.HoldsOf(t.ID))
 }
 
@@ -262,7 +273,7 @@ func (t *Transfer) nameTheReversal() error {
 
 // planHeld plans what only holds keep back.
 func planHeld(t *Transfer, holds []Hold, idle Action) Step {
-	if len(holds) == 0 { // see nothing_driven
+	if len(holds) == 0 { // no change leads here; people must be able to look at such a row all the same
 		return Step{Code: "nothing_holds", Mover: MoveOfPlatform, Why: "It is held, but by nothing: the row is not one that the ledger writes. Run the audit."}
 	}
 	longest := holds[0]

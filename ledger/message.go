@@ -24,37 +24,29 @@ func (t Transfer) Cancel(by By) (Change, error) {
 // Retry has a refused operation tried again now, its count of refusals begun anew. Of a
 // transfer whose reversals were given up, it takes those up again.
 func (t Transfer) Retry(by By) (Change, error) {
-	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.Operation.State == ReversalPending) {
+	if op, kind := t.Current(); op != nil && (kind == CreateTransfer || t.Status() == ReversalPending) {
+		if err := t.unheld(op); err != nil {
+			return Change{}, err
+		}
 		return t.move(op, EventRetry, by, nil)
 	}
 	if r := t.Unended(); r != nil {
 		return Change{}, fmt.Errorf("%w: its reversal %s is held by %s: release it", ErrIllegalMove, r.ID, sources(t.HoldsOf(r.ID)))
 	}
-	if t.Operation.State != PermanentlyFailed {
-		return Change{}, fmt.Errorf("%w: nothing is left to retry: the transfer is %s", ErrIllegalMove, t.Operation.State)
-	}
-	c := Change{After: t.next()}
-	a := &c.After
-	to, err := move(moves, t.Operation.State, EventReverse)
-	if err != nil {
-		return Change{}, err
-	}
-	a.Operation.State = to
-	for i, r := range a.Reversals {
+	var c *Change
+	for _, r := range t.Reversals {
 		if r.State != PermanentlyFailed {
 			continue
 		}
-		if a.Reversals[i].State, err = move(reversalMoves, r.State, EventRetry); err != nil {
-			return Change{}, err
+		if c == nil {
+			c = t.change(r.ID, by)
 		}
-		a.Reversals[i].Since = time.Time{}
-		c.Touched = append(c.Touched, i)
+		c.step(r.ID, EventRetry, nil)
 	}
-	first := t.Reversals[c.Touched[0]]
-	c.History = History{Transfer: t.ID, Version: a.Version, Subject: first.ID, Kind: MakeReversal, Event: EventRetry,
-		From: first.State, To: a.Reversals[c.Touched[0]].State, Epoch: first.Epoch, Generation: first.Generation, By: by}
-	c.seal(t)
-	return c, nil
+	if c == nil {
+		return Change{}, fmt.Errorf("%w: nothing is left to retry: the transfer is %s", ErrIllegalMove, t.Status())
+	}
+	return c.done()
 }
 
 // ReversalReferred returns the reversal of a reference, or nil. It is an error when that one is of
@@ -76,9 +68,8 @@ func (t *Transfer) ReversalReferred(reference string, amount int64) (*Reversal, 
 // given up before is replaced by it. It returns a FieldErrors when the amount cannot be. The caller
 // has looked for the reference: see [Transfer.ReversalReferred].
 func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by By) (Change, error) {
-	to, err := move(moves, t.Operation.State, EventReverse)
-	if err != nil || t.Operation.StripeID == "" {
-		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.Operation.State)
+	if t.Operation.State != Completed {
+		return Change{}, fmt.Errorf("%w: only what Stripe holds can be reversed, and this is %s", ErrIllegalMove, t.Status())
 	}
 	rest := t.Remaining()
 	if amount == 0 {
@@ -96,30 +87,15 @@ func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by B
 		return Change{}, FieldErrors{{"amount", fmt.Sprintf("%s is more than what remains: at most %d (%s)",
 			m, rest, Money{rest, t.Money.Currency})}}
 	}
-	c := Change{After: t.next()}
-	a := &c.After
-	a.Operation.State = to
-	for i, r := range a.Reversals {
+	c := t.change(id, by)
+	for _, r := range t.Reversals {
 		if r.State == PermanentlyFailed {
-			if a.Reversals[i].State, err = move(reversalMoves, r.State, EventCancel); err != nil {
-				return Change{}, err
-			}
-			a.Reversals[i].Since = time.Time{}
-			c.Touched = append(c.Touched, i)
+			c.step(r.ID, EventCancel, nil)
 		}
 	}
-	born, err := move(reversalMoves, "", EventReverse)
-	if err != nil {
-		return Change{}, err
-	}
-	r := Reversal{Operation: Operation{ID: id, State: born, Epoch: firstKeys(epoch), Seen: epoch}, Reference: reference, Amount: amount, Cause: by.Reason}
+	r := Reversal{Operation: Operation{ID: id, Epoch: firstKeys(epoch), Seen: epoch}, Reference: reference, Amount: amount, Cause: by.Reason}
 	r.OrderHash = t.ReversalHash(&r)
-	a.Reversals = append(a.Reversals, r)
-	c.Touched = append(c.Touched, len(a.Reversals)-1)
-	c.History = History{Transfer: t.ID, Version: a.Version, Subject: id, Kind: MakeReversal, Event: EventReverse,
-		To: born, Epoch: r.Epoch, By: by}
-	c.seal(t)
-	return c, nil
+	return c.adds(r, EventReverse).done()
 }
 
 // CheckResolve reports whether a person's word that an operation moved no money may be taken
@@ -146,7 +122,7 @@ func (t *Transfer) subjectState() State {
 	if op, _ := t.Current(); op != nil {
 		return op.State
 	}
-	return t.Operation.State
+	return t.Status()
 }
 
 // Reconcile books what Stripe was read to hold against the reversal being driven, after an
@@ -180,47 +156,33 @@ func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
 	if len(foreign) == 0 || remains >= ours.Amount {
 		return Change{}, false, nil
 	}
-	c := Change{After: t.next()}
-	after := &c.After
-	r := &after.Reversals[at]
-	event, detail := EventAdopt, "reversed outside settled"
 	slices.Reverse(foreign) // oldest first
+	event, detail := EventAdopt, "reversed outside settled"
+	c := t.change(ours.ID, By{})
 	stands := slices.IndexFunc(foreign, func(sr StripeReversal) bool { return sr.Amount == ours.Amount && !t.lostReversal(sr) })
-	var err error
 	switch {
+	case stands >= 0 && !op.State.Open(), stands < 0 && remains == 0 && !op.State.Open():
+		return Change{}, false, nil
 	case stands >= 0:
-		if !r.State.Open() {
-			return Change{}, false, nil
-		}
 		event, detail = EventConfirm, "a reversal of the same amount was made outside settled and stands for this one"
-		if r.State, err = move(reversalMoves, r.State, event); err != nil {
-			return Change{}, false, err
-		}
-		r.StripeID, r.External, r.OpenSends = foreign[stands].ID, true, 0
-		r.ErrorCode, r.ErrorMessage = "", ""
+		c.held(ours.ID, foreign[stands].ID)
+		c.After.Reversals[at].External = true
 		foreign = slices.Delete(foreign, stands, stands+1)
 	case remains == 0:
-		if !r.State.Open() {
-			return Change{}, false, nil
-		}
 		event, detail = EventMoot, "all of the transfer was reversed outside settled"
-		if r.State, err = move(reversalMoves, r.State, event); err != nil {
-			return Change{}, false, err
-		}
-		r.OpenSends = 0
-		r.ErrorCode, r.ErrorMessage = "already_reversed", a.Message
+		c.step(ours.ID, EventMoot, func(o *Operation) {
+			o.OpenSends = 0
+			o.ErrorCode, o.ErrorMessage = "already_reversed", a.Message
+		})
 	}
-	to := r.State
-	c.Postings = postingsFor(MakeReversal, ours.State, to, Money{ours.Amount, t.Money.Currency})
-	c.Touched = []int{at}
-	if err := c.adopt(foreign); err != nil {
+	change, err := c.adopt(foreign).done()
+	if err != nil {
 		return Change{}, false, err
 	}
-	if err := after.settle(); err != nil {
-		return Change{}, false, err
+	h := &change.History
+	if h.Event == "" { // the subject did not move
+		h.Kind, h.From = MakeReversal, ours.State
 	}
-	c.History = History{Transfer: t.ID, Version: after.Version, Subject: ours.ID, Kind: MakeReversal, Event: event,
-		From: ours.State, To: to, Epoch: ours.Epoch, Generation: ours.Generation, OpenSends: r.OpenSends, Answer: a, Detail: detail}
-	c.seal(t)
-	return c, true, nil
+	h.Event, h.Answer, h.Detail = event, a, detail
+	return change, true, nil
 }

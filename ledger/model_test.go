@@ -59,7 +59,7 @@ func TestNoMoneyMovesTwiceInManyWorlds(t *testing.T) {
 			happened[move] += n
 		}
 		happened["deliveries"] += w.deliveries
-		happened["rests in "+string(w.x.Operation.State)]++
+		happened["rests in "+string(w.x.Status())]++
 	}
 	for _, e := range []Event{EventSend, EventConfirm, EventRefuse, EventNotExecuted, EventLose, EventProveAbsent, EventPark, EventGiveUp, EventCancel,
 		EventRetry, EventReverse, EventRenewEpoch, EventAdopt, EventMoot, "late effect", "rollback", "reconcile", "caught up"} {

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -69,34 +68,23 @@ func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
 	if op == nil {
 		return Change{}, false, nil
 	}
-	kind, table, m := t.terms(op)
-	before := t
-	before.Reversals = slices.Clone(t.Reversals)
-	o := before.operation(op.ID)
-	var err error
-	if kind == MakeReversal {
-		switch {
-		case t.Unended() != nil:
-			return Change{}, false, fmt.Errorf("%w: reversal %s has not come to its end, and does first", ErrIllegalMove, t.Unended().ID)
+	if kind, m := t.terms(op); kind == MakeReversal {
+		switch r := t.Unended(); {
+		case r != nil:
+			return Change{}, false, fmt.Errorf("%w: reversal %s has not come to its end, and does first", ErrIllegalMove, r.ID)
 		case t.AmountReversed+m.Amount > t.Money.Amount:
 			return Change{}, false, fmt.Errorf("%w: Stripe holds reversal %s as %s, and of %d the ledger has %d come back already",
 				ErrConflict, op.ID, stripeID, t.Money.Amount, t.AmountReversed)
 		}
-		if before.Operation.State, err = move(moves, t.Operation.State, EventReverse); err != nil {
-			return Change{}, false, err
-		}
 	}
-	if o.State, err = move(table, op.State, EventRetry); err != nil {
-		return Change{}, false, err
-	}
-	c, _, err := before.confirm(o, stripeID, Answer{}, "it was given up here, and done at Stripe under a key that the row does not know to be closed")
+	building := t.change(op.ID, by).step(op.ID, EventRetry, nil).catchUp(op.ID).held(op.ID, stripeID)
+	done := building.After.operation(op.ID)
+	done.Epoch, done.Generation, _ = keyed(metadata)
+	done.FirstSentAt, done.RequestHash = created, building.After.Request(done).Hash()
+	c, err := building.done()
 	if err != nil {
 		return Change{}, false, err
 	}
-	done := c.Subject()
-	done.Epoch, done.Generation, _ = keyed(metadata)
-	done.FirstSentAt, done.RequestHash = created, c.After.Request(done).Hash()
-	c.Was, c.entered = t.Operation.State, c.After.Operation.State != t.Operation.State
-	c.History.From, c.History.Epoch, c.History.Generation, c.History.By = op.State, done.Epoch, done.Generation, by
+	c.History.Detail = fmt.Sprintf("it was %s here, and Stripe did it under a key of which the row cannot know that it moved nothing", op.State)
 	return c, true, nil
 }

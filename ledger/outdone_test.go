@@ -73,11 +73,11 @@ func TestWhatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 		}
 		c.Stamp(time.Now())
 		a := c.After
-		if a.Operation.State != Completed || a.Operation.StripeID != "tr_1" || a.Operation.Epoch != tc.epoch || a.Operation.Generation != tc.generation || a.Operation.RequestHash != a.Request(&a.Operation).Hash() {
+		if a.Status() != Completed || a.Operation.StripeID != "tr_1" || a.Operation.Epoch != tc.epoch || a.Operation.Generation != tc.generation || a.Operation.RequestHash != a.Request(&a.Operation).Hash() {
 			t.Errorf("%s: %+v", name, a)
 		}
-		if c.Was != PermanentlyFailed || c.History.From != PermanentlyFailed || c.History.To != Completed || c.History.By.Principal != "ann" {
-			t.Errorf("%s: was %s, %+v", name, c.Was, c.History)
+		if c.Was() != PermanentlyFailed || c.History.From != PermanentlyFailed || c.History.To != Completed || c.History.By.Principal != "ann" {
+			t.Errorf("%s: was %s, %+v", name, c.Was(), c.History)
 		}
 		booked(t, x, c)
 	}
@@ -156,7 +156,7 @@ func TestAReversalThatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 	}
 	c.Stamp(time.Now())
 	r := c.After.Reversals[0]
-	if c.After.Operation.State != PartiallyReversed || c.After.AmountReversed != 300 || r.State != Completed || r.StripeID != "trr_ours" || r.Generation != 2 || c.Was != PermanentlyFailed {
+	if c.After.Status() != PartiallyReversed || c.After.AmountReversed != 300 || r.State != Completed || r.StripeID != "trr_ours" || r.Generation != 2 || c.Was() != PermanentlyFailed {
 		t.Errorf("%+v", c.After)
 	}
 	booked(t, x, c)

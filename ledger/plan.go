@@ -135,7 +135,7 @@ type Step struct {
 // never); it is not durable, because a read too many costs nothing but a read.
 func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	op, kind := t.Current()
-	switch t.Operation.State {
+	switch t.Status() {
 	case Held:
 		return planHeld(t, t.HoldsOf(t.ID), Rest)
 	case Canceled:
@@ -153,14 +153,8 @@ func Plan(t *Transfer, d Digest, p Policy, now, looked time.Time) Step {
 	if end := t.NextHoldEnd(); !end.IsZero() && !end.After(p.earliest(now)) {
 		return Step{Action: Release, At: end, Code: "hold_over", Mover: MoveOfSettled, Why: "The time of a hold is over."}
 	}
-	if op == nil && t.Operation.State == ReversalPending && len(t.Holds) > 0 {
+	if op == nil { // every reversal that is not at its end is held
 		return planHeld(t, t.Holds, Idle)
-	}
-	if op == nil {
-		// No change leads here. A row that says so all the same is for people to read, and the
-		// audit to report; it must not be what nobody can look at.
-		return Step{Code: "nothing_driven", Mover: MoveOfPlatform,
-			Why: fmt.Sprintf("It is %s, but nothing of it is being driven: the row is not one that the ledger writes. Run the audit.", t.Operation.State)}
 	}
 	r := p.retry(kind)
 	altered := t.Altered(op)

@@ -66,7 +66,7 @@ func TestThePlan(t *testing.T) {
 		s.Helper()
 		step := s.plan()
 		if step.Action != want || step.Mover != mover || step.Code != code {
-			s.Errorf("in %s the plan is %d by %q (%s), want %d by %q (%s)", s.x.Operation.State, step.Action, step.Mover, step.Code, want, mover, code)
+			s.Errorf("in %s the plan is %d by %q (%s), want %d by %q (%s)", s.x.Status(), step.Action, step.Mover, step.Code, want, mover, code)
 		}
 		if !strings.HasSuffix(step.Why, ".") {
 			s.Errorf("%q is no sentence", step.Why)
@@ -297,11 +297,6 @@ func TestThePlan(t *testing.T) {
 				s.Errorf("%+v", step)
 			}
 		},
-		"a row of which nothing is driven rests, and says so": func(s *story) {
-			s.sends().answers(paid).reverses(2, 0)
-			s.x.Reversals = nil // as only a hand in the database can leave it
-			plan(s, Rest, MoveOfPlatform, "nothing_driven")
-		},
 		"the last of them waits for QUIET to be over, and decides": func(s *story) {
 			s.sends().answers(storedError).passes(quiet - time.Minute)
 			step := Plan(&s.x, s.digest(), s.p, s.now, s.now)
@@ -348,7 +343,7 @@ func TestThePlanNeverAsksForWhatTheTableRefuses(t *testing.T) {
 			}
 			switch step.Action {
 			case Rest, Idle:
-				if s.x.Operation.State != Completed || len(s.x.Reversals) > 2 {
+				if s.x.Status() != Completed || len(s.x.Reversals) > 2 {
 					continue
 				}
 				s.reverses(uint64(10+len(s.x.Reversals)), 1)

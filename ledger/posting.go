@@ -71,11 +71,7 @@ type Books map[Account]int64
 // Books recomputes, from the states alone, what the postings of t must add up to.
 func (t Transfer) Books() Books {
 	b := Books{Clearing: -t.Money.Amount} // accept
-	at := account(CreateTransfer, t.Operation.State)
-	if t.Operation.StripeID != "" { // its reversals took the rest of the way
-		at = Paid
-	}
-	b[at] += t.Money.Amount
+	b[account(CreateTransfer, t.Operation.State)] += t.Money.Amount
 	for _, r := range t.Reversals {
 		b[Paid] -= r.Amount
 		b[account(MakeReversal, r.State)] += r.Amount

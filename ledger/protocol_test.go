@@ -527,7 +527,7 @@ func TestAcceptance(t *testing.T) {
 	} {
 		o.NotBefore = tc.date
 		c := Accept(o, id(1), 3, dawn, By{})
-		if c.After.Operation.State != tc.want || c.After.Operation.Epoch != 1 || c.After.Operation.Seen != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
+		if c.After.Status() != tc.want || c.After.Operation.Epoch != 1 || c.After.Operation.Seen != 3 || (tc.want == Held) != (c.After.HeldBy == HeldBySchedule && c.After.HoldEndsAt.Equal(tc.date)) {
 			t.Errorf("%s: %+v", name, c.After)
 		}
 	}

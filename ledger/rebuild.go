@@ -63,37 +63,18 @@ func Rebuild(s StripeTransfer, account string, id ID, epoch int, by By) (Change,
 	if listed != s.AmountReversed || listed > order.Money.Amount {
 		return Change{}, fmt.Errorf("%w: Stripe lists reversals of %d and says that %d came back", ErrTooEarly, listed, s.AmountReversed)
 	}
-	state, err := move(moves, "", EventRebuild)
+	keys, generation, _ := keyed(s.Metadata)
+	t := Transfer{ID: id, Order: order, OrderHash: order.Hash(),
+		Operation: Operation{ID: id, Name: name, Epoch: max(keys, 0), Seen: epoch, Generation: max(generation, 0), FirstSentAt: s.Created}}
+	c := t.change(id, by).step(id, EventRebuild, func(o *Operation) { o.StripeID = s.ID })
+	back := slices.Clone(s.Reversals)
+	slices.Reverse(back) // oldest first
+	change, err := c.adopt(back).done()
 	if err != nil {
 		return Change{}, err
 	}
-	keys, generation, _ := keyed(s.Metadata)
-	c := Change{After: Transfer{
-		ID: id,
-		Operation: Operation{ID: id, Name: name, State: state, Epoch: max(keys, 0), Seen: epoch, Generation: max(generation, 0),
-			FirstSentAt: s.Created, StripeID: s.ID},
-		Order: order, OrderHash: order.Hash(), Version: 1,
-	}}
-	a := &c.After
-	c.Postings = entry(Clearing, Paid, order.Money)
-	if len(s.Reversals) > 0 {
-		if a.Operation.State, err = move(moves, a.Operation.State, EventReverse); err != nil {
-			return Change{}, err
-		}
-		back := slices.Clone(s.Reversals)
-		slices.Reverse(back) // oldest first
-		if err := c.adopt(back); err != nil {
-			return Change{}, err
-		}
-		if err := a.settle(); err != nil {
-			return Change{}, err
-		}
-	}
-	c.History = History{Transfer: id, Version: 1, Subject: id, Kind: CreateTransfer, Event: EventRebuild, To: state,
-		Epoch: a.Operation.Epoch, Generation: a.Operation.Generation, By: by,
-		Detail: fmt.Sprintf("the database had lost it; made again from %s at Stripe, of %s", s.ID, s.Created.UTC().Format(time.RFC3339))}
-	c.seal(Transfer{})
-	return c, nil
+	change.History.Detail = fmt.Sprintf("the database had lost it; made again from %s at Stripe, of %s", s.ID, s.Created.UTC().Format(time.RFC3339))
+	return change, nil
 }
 
 // orderOf reads the order that a transfer at Stripe was made for. The order's hash is in the
@@ -129,22 +110,16 @@ func orderOf(s StripeTransfer) (Order, error) {
 
 // adopt adds reversals that Stripe holds and the ledger does not have, oldest first, with their
 // postings: those that others made, and those of ours whose rows were lost.
-func (c *Change) adopt(list []StripeReversal) error {
-	a := &c.After
-	adopted, err := move(reversalMoves, "", EventAdopt)
-	if err != nil {
-		return err
-	}
+func (c *Change) adopt(list []StripeReversal) *Change {
 	for _, s := range list {
-		r := Reversal{Operation: Operation{ID: ExternalID(s.ID), State: adopted, StripeID: s.ID, Epoch: a.Operation.Epoch, Seen: a.Operation.Seen},
+		a := &c.After
+		r := Reversal{Operation: Operation{ID: ExternalID(s.ID), StripeID: s.ID, Epoch: a.Operation.Epoch, Seen: a.Operation.Seen},
 			Amount: s.Amount, External: true, Cause: "made outside settled"}
 		if a.lostReversal(s) {
 			r.Reference, r.External, r.Cause = s.Metadata[MetaReference], false, "the database had lost it"
 			r.Name, r.OrderHash = ReversalName(a.Operation.Name, r.Reference), a.ReversalHash(&r)
 		}
-		a.Reversals = append(a.Reversals, r)
-		c.Touched = append(c.Touched, len(a.Reversals)-1)
-		c.Postings = append(c.Postings, entry(Paid, Clearing, Money{s.Amount, a.Money.Currency})...)
+		c.adds(r, EventAdopt)
 	}
-	return nil
+	return c
 }

@@ -188,6 +188,7 @@ type AuditRow struct {
 	Books      Books // summed from the stored postings
 	Versions   int64 // history rows
 	LastStatus State // the newest history row's
+	Listed     State // the status by which lists and counts go
 	Unbalanced int   // entries whose postings do not sum to zero
 	Broken     error // why the history does not hang together; nil when it does
 }

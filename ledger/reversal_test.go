@@ -30,7 +30,7 @@ func (s *story) reads(x StripeTransfer) *story {
 	s.Helper()
 	c, changed, err := s.x.Reconcile(x, reversedAll)
 	if err == nil && !changed {
-		s.Fatalf("in %s: reading %+v changed nothing", s.x.Operation.State, x)
+		s.Fatalf("in %s: reading %+v changed nothing", s.x.Status(), x)
 	}
 	return s.did(c, err)
 }
@@ -38,7 +38,7 @@ func (s *story) reads(x StripeTransfer) *story {
 func (s *story) learnsNothing(x StripeTransfer) *story {
 	s.Helper()
 	if _, changed, err := s.x.Reconcile(x, reversedAll); changed || err != nil {
-		s.Fatalf("in %s: reading %+v changed it (%v)", s.x.Operation.State, x, err)
+		s.Fatalf("in %s: reading %+v changed it (%v)", s.x.Status(), x, err)
 	}
 	return s
 }
@@ -223,8 +223,8 @@ func TestAReplayedRefusalOfARetracedKeyDoesNotCloseWhatIsOpen(t *testing.T) {
 		a := refused
 		a.Replayed = true
 		c, _, err = x.Conclude(x.ID, 1, 1, a)
-		if want := map[int]State{1: FailedState, 2: Unresolved}[epoch]; err != nil || c.After.Operation.State != want {
-			t.Errorf("in epoch %d: %s, %v, want %s", epoch, c.After.Operation.State, err, want)
+		if want := map[int]State{1: FailedState, 2: Unresolved}[epoch]; err != nil || c.After.Status() != want {
+			t.Errorf("in epoch %d: %s, %v, want %s", epoch, c.After.Status(), err, want)
 		}
 	}
 }

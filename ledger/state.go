@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// State is where a transfer or a reversal stands. Operators say these words aloud.
+// State is where an operation stands: creating a transfer, or making a reversal. What people call the status of a
+// transfer is derived from its operation, its holds and its reversals ([Transfer.Status]), and has more names than an
+// operation has states. Operators say these words aloud.
 type State string
 
-// The states. A reversal has those from Pending to Parked, Completed, Canceled and
-// PermanentlyFailed; the rest are a transfer's alone.
+// The states of an operation.
 const (
-	Held              State = "held"               // not to be sent yet; held_by says why
 	Pending           State = "pending"            // owed; no call of the current generation is open
 	Sending           State = "sending"            // a call was committed to and is under way
 	FailedState       State = "failed"             // the last generation ended and moved no money
@@ -21,14 +21,20 @@ const (
 	Parked            State = "parked"             // unknown, and the machine has no safe move left
 	PendingAtStripe   State = "pending_at_stripe"  // Stripe took a reversal, and makes it when the seller has the balance
 	Completed         State = "completed"          // Stripe holds it
-	ReversalPending   State = "reversal_pending"   // one or more reversals are being driven
-	PartiallyReversed State = "partially_reversed" // some of it came back
-	Reversed          State = "reversed"           // all of it came back
 	Canceled          State = "canceled"           // never sent, and never will be
 	PermanentlyFailed State = "permanently_failed" // no money moved and the machine gave up
 )
 
-// States lists every state, in the order of a transfer's life.
+// The statuses that only a transfer has.
+const (
+	Held              State = "held"               // its operation is not to be sent yet; held_by says why
+	ReversalPending   State = "reversal_pending"   // one or more reversals are being driven
+	PartiallyReversed State = "partially_reversed" // some of it came back
+	Reversed          State = "reversed"           // all of it came back
+)
+
+// States lists every status of a transfer, in the order of its life. The states of an operation are among them, and
+// [PendingAtStripe] is a reversal's alone.
 var States = []State{Held, Pending, Sending, FailedState, Unresolved, Parked, PendingAtStripe, Completed,
 	ReversalPending, PartiallyReversed, Reversed, Canceled, PermanentlyFailed}
 
@@ -52,61 +58,39 @@ type Event string
 
 // The events.
 const (
-	EventAccept       Event = "accept"        // it was registered
-	EventHold         Event = "hold"          // somebody or a schedule wants it not sent
-	EventLetGo        Event = "let_go"        // a hold ended, and others stand
-	EventRelease      Event = "release"       // the last hold ended
-	EventSend         Event = "send"          // a call is committed to
-	EventConfirm      Event = "confirm"       // evidence: Stripe holds it
-	EventRefuse       Event = "refuse"        // evidence: this generation moved nothing
-	EventNotExecuted  Event = "not_executed"  // evidence: the only send of this generation was not executed
-	EventLose         Event = "lose"          // the outcome of a send is not known
-	EventProveAbsent  Event = "prove_absent"  // read after QUIET: Stripe does not hold it
-	EventKeep         Event = "keep"          // evidence: Stripe took it, and keeps it pending
-	EventPark         Event = "park"          // read after QUIET, and absence would prove nothing
-	EventGiveUp       Event = "give_up"       // attempts, age, or a bug: a person must act
-	EventTell         Event = "tell"          // a person was told that it waits for the platform
-	EventCancel       Event = "cancel"        // a person wants it never sent
-	EventRetry        Event = "retry"         // a person wants it tried again
-	EventReverse      Event = "reverse"       // a reversal was asked for
-	EventRenewEpoch   Event = "renew_epoch"   // looked up after QUIET, because the database lost commits or a refusal was a puzzle: it goes on under new keys
-	EventAdopt        Event = "adopt"         // a reversal made outside was found and booked
-	EventRebuild      Event = "rebuild"       // the database had lost it; made again from what Stripe holds
-	EventMoot         Event = "moot"          // refused because all of the transfer came back by other hands
-	EventReversedAll  Event = "reversed_all"  // the last reversal ended; nothing remains
-	EventReversedPart Event = "reversed_part" // the last reversal ended; a part remains
-	EventReversedNone Event = "reversed_none" // the last reversal ended; all remains
+	EventAccept      Event = "accept"       // it was registered
+	EventHold        Event = "hold"         // somebody or a schedule wants it not sent
+	EventLetGo       Event = "let_go"       // a hold ended, and others stand
+	EventRelease     Event = "release"      // the last hold ended
+	EventSend        Event = "send"         // a call is committed to
+	EventConfirm     Event = "confirm"      // evidence: Stripe holds it
+	EventRefuse      Event = "refuse"       // evidence: this generation moved nothing
+	EventNotExecuted Event = "not_executed" // evidence: the only send of this generation was not executed
+	EventLose        Event = "lose"         // the outcome of a send is not known
+	EventProveAbsent Event = "prove_absent" // read after QUIET: Stripe does not hold it
+	EventKeep        Event = "keep"         // evidence: Stripe took it, and keeps it pending
+	EventPark        Event = "park"         // read after QUIET, and absence would prove nothing
+	EventGiveUp      Event = "give_up"      // attempts, age, or a bug: a person must act
+	EventTell        Event = "tell"         // a person was told that it waits for the platform
+	EventCancel      Event = "cancel"       // a person wants it never sent
+	EventRetry       Event = "retry"        // a person wants it tried again
+	EventReverse     Event = "reverse"      // a reversal was asked for
+	EventRenewEpoch  Event = "renew_epoch"  // looked up after QUIET, because the database lost commits or a refusal was a puzzle: it goes on under new keys
+	EventAdopt       Event = "adopt"        // a reversal made outside was found and booked
+	EventRebuild     Event = "rebuild"      // the database had lost it; made again from what Stripe holds
+	EventMoot        Event = "moot"         // refused because all of the transfer came back by other hands
 )
 
 // ErrIllegalMove reports a step that the table does not have.
 var ErrIllegalMove = errors.New("illegal move")
 
-// moves lists every step a transfer may take; what is not here is illegal.
+// moves lists every step an operation may take, be it to create a transfer or to make a reversal; what is not here is
+// illegal. A hold is no state: it stands beside the state, and keeps the operation from being sent.
 var moves = map[State]map[Event]State{
-	"":                {EventAccept: Pending, EventHold: Held, EventRebuild: Completed},
-	Held:              {EventRelease: Pending, EventCancel: Canceled, EventHold: Held, EventLetGo: Held},
-	Pending:           {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending},
-	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending},
-	FailedState:       {EventSend: Sending, EventHold: Held, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventTell: FailedState},
-	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved},
-	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState},
-	Completed:         {EventReverse: ReversalPending},
-	ReversalPending:   {EventReverse: ReversalPending, EventAdopt: ReversalPending, EventReversedAll: Reversed, EventReversedPart: PartiallyReversed, EventReversedNone: Completed, EventGiveUp: PermanentlyFailed},
-	PartiallyReversed: {EventReverse: ReversalPending},
-	Reversed:          {},
-	Canceled:          {},
-	// Which of the two a retry means is decided by whether Stripe holds the transfer:
-	// see [Transfer.Retry].
-	PermanentlyFailed: {EventRetry: Pending, EventReverse: ReversalPending, EventCancel: Canceled},
-}
-
-// reversalMoves is the same for a reversal: a send like a transfer's. A hold is no state of it:
-// it stands beside the state, and keeps the reversal from being driven.
-var reversalMoves = map[State]map[Event]State{
-	"":                {EventReverse: Pending, EventAdopt: Completed},
+	"":                {EventAccept: Pending, EventHold: Pending, EventReverse: Pending, EventAdopt: Completed, EventRebuild: Completed},
 	Pending:           {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: Pending, EventRetry: Pending, EventHold: Pending, EventLetGo: Pending, EventRelease: Pending},
 	Sending:           {EventConfirm: Completed, EventRefuse: FailedState, EventLose: Unresolved, EventNotExecuted: Pending, EventMoot: Canceled, EventKeep: PendingAtStripe},
-	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: FailedState, EventTell: FailedState},
+	FailedState:       {EventSend: Sending, EventCancel: Canceled, EventGiveUp: PermanentlyFailed, EventRenewEpoch: FailedState, EventRetry: FailedState, EventTell: FailedState, EventHold: FailedState, EventLetGo: FailedState, EventRelease: Pending},
 	Unresolved:        {EventSend: Sending, EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventPark: Parked, EventLose: Unresolved, EventMoot: Canceled, EventKeep: PendingAtStripe},
 	Parked:            {EventConfirm: Completed, EventRefuse: FailedState, EventProveAbsent: FailedState, EventMoot: Canceled, EventKeep: PendingAtStripe},
 	PendingAtStripe:   {EventConfirm: Completed, EventRefuse: FailedState},
@@ -116,23 +100,18 @@ var reversalMoves = map[State]map[Event]State{
 }
 
 // move looks a step up.
-func move(table map[State]map[Event]State, from State, e Event) (State, error) {
-	to, ok := table[from][e]
+func move(from State, e Event) (State, error) {
+	to, ok := moves[from][e]
 	if !ok {
 		return "", illegal(from, e)
 	}
 	return to, nil
 }
 
-// Follows returns the states that may follow s in a transfer's table, sorted, without s.
-func Follows(s State) []State { return follows(moves, s) }
-
-// ReversalFollows is [Follows] for a reversal's table.
-func ReversalFollows(s State) []State { return follows(reversalMoves, s) }
-
-func follows(table map[State]map[Event]State, s State) []State {
+// Follows returns the states that may follow s, sorted, without s.
+func Follows(s State) []State {
 	var to []State
-	for _, t := range table[s] {
+	for _, t := range moves[s] {
 		if t != s && !slices.Contains(to, t) {
 			to = append(to, t)
 		}
@@ -141,25 +120,21 @@ func follows(table map[State]map[Event]State, s State) []State {
 	return to
 }
 
-// Mermaid draws a table of moves as a Mermaid state diagram. The drawing in the README is
-// this text; a test holds it to the table.
-func Mermaid(kind Kind) string {
-	table := moves
-	if kind == MakeReversal {
-		table = reversalMoves
-	}
+// Mermaid draws the table of moves as a Mermaid state diagram. The drawing in the README is this text; a test holds it
+// to the table.
+func Mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n")
 	for _, from := range append([]State{""}, States...) {
 		var lines []string
-		for e, to := range table[from] {
+		for e, to := range moves[from] {
 			name := string(from)
 			if from == "" {
 				name = "[*]"
 			}
 			lines = append(lines, fmt.Sprintf("    %s --> %s: %s\n", name, to, e))
 		}
-		if next, known := table[from]; known && len(next) == 0 {
+		if next, known := moves[from]; known && len(next) == 0 {
 			lines = append(lines, fmt.Sprintf("    %s --> [*]\n", from))
 		}
 		slices.Sort(lines)

@@ -74,7 +74,7 @@ func (s *story) commit(c Change) {
 func (s *story) did(c Change, err error) *story {
 	s.Helper()
 	if err != nil {
-		s.Fatalf("in %s: %v", s.x.Operation.State, err)
+		s.Fatalf("in %s: %v", s.x.Status(), err)
 	}
 	s.commit(c)
 	return s
@@ -84,7 +84,7 @@ func (s *story) did(c Change, err error) *story {
 func (s *story) refuses(want error, _ Change, err error) *story {
 	s.Helper()
 	if !errors.Is(err, want) {
-		s.Fatalf("in %s: got %v, want %v", s.x.Operation.State, err, want)
+		s.Fatalf("in %s: got %v, want %v", s.x.Status(), err, want)
 	}
 	return s
 }
@@ -104,7 +104,7 @@ func (s *story) hears(op ID, epoch, gen int, a Answer) *story {
 	s.Helper()
 	c, changed, err := s.x.Conclude(op, epoch, gen, a)
 	if err == nil && !changed {
-		s.Fatalf("in %s: %s changed nothing", s.x.Operation.State, a.Row)
+		s.Fatalf("in %s: %s changed nothing", s.x.Status(), a.Row)
 	}
 	return s.did(c, err)
 }
@@ -112,7 +112,7 @@ func (s *story) hears(op ID, epoch, gen int, a Answer) *story {
 func (s *story) ignores(op ID, epoch, gen int, a Answer) *story {
 	s.Helper()
 	if _, changed, err := s.x.Conclude(op, epoch, gen, a); changed || err != nil {
-		s.Fatalf("in %s: %s changed it (%v)", s.x.Operation.State, a.Row, err)
+		s.Fatalf("in %s: %s changed it (%v)", s.x.Status(), a.Row, err)
 	}
 	return s
 }
@@ -121,7 +121,7 @@ func (s *story) finds(op ID, stripeID string) *story {
 	s.Helper()
 	c, changed, err := s.x.Found(op, stripeID, "read")
 	if err == nil && !changed {
-		s.Fatalf("in %s: finding %s changed nothing", s.x.Operation.State, stripeID)
+		s.Fatalf("in %s: finding %s changed nothing", s.x.Status(), stripeID)
 	}
 	return s.did(c, err)
 }
@@ -133,8 +133,8 @@ func (s *story) reverses(n uint64, amount int64) *story {
 
 func (s *story) is(want State) *story {
 	s.Helper()
-	if s.x.Operation.State != want {
-		s.Fatalf("the transfer is %s, want %s", s.x.Operation.State, want)
+	if s.x.Status() != want {
+		s.Fatalf("the transfer is %s, want %s", s.x.Status(), want)
 	}
 	return s
 }
@@ -168,7 +168,7 @@ func flaws(before Transfer, c Change, rows []History, books Books) (wrong []stri
 	h := c.History
 	expect(c.After.Version == before.Version+1 && h.Version == c.After.Version, "the version does not grow by one")
 	expect(int64(len(rows))+1 == c.After.Version, "history rows are not one a version")
-	expect(h.Status == c.After.Operation.State && h.To == c.Subject().State, "the row does not say where it led")
+	expect(h.Status == c.After.Status() && h.To == c.Subject().State, "the row does not say where it led")
 	expect(h.Generation == c.Subject().Generation && h.Epoch == c.Subject().Epoch && h.OpenSends == c.Subject().OpenSends, "the row does not tell the operation's key")
 	for _, old := range rows {
 		if old.Subject == h.Subject {

@@ -42,11 +42,9 @@ type Transfer struct {
 	AmountReversed int64      // minor units; of completed reversals
 	Chain          string     // the hash of the last history row
 	CreatedAt      time.Time
+	Since          time.Time  // when its status was entered, by the database's clock
 	Reversals      []Reversal // oldest first
 }
-
-// Status returns the transfer's own state, as people see it.
-func (t Transfer) Status() State { return t.Operation.State }
 
 // Reversal is a part, or all, of a transfer that must come back, for one cause.
 type Reversal struct {
@@ -92,55 +90,6 @@ type History struct {
 	Detail     string // for people
 	Content    []byte // the hash of the transfer's rows after the step; set at commit
 	Chain      string // the hash of this row and the one before; set at commit
-}
-
-// Change is one step, to be committed as a whole: guarded by Version-1, with its history row
-// and postings. Version 1 is a creation.
-type Change struct {
-	Was      State // the transfer's own state before; empty: it is created
-	After    Transfer
-	Touched  []int // indices into After.Reversals of the rows that are new or changed
-	Begins   bool  // the subject's generation begins: FirstSentAt becomes the database's clock
-	History  History
-	Postings []Posting
-
-	entered bool   // the transfer's own state changed, be it through a reversal's
-	chain   string // the hash of the history row before
-}
-
-// Subject returns the operation that the change moves, in After.
-func (c *Change) Subject() *Operation {
-	return c.After.operation(c.History.Subject)
-}
-
-// Stamp fills in what only the commit knows: its time, by the database's clock.
-func (c *Change) Stamp(at time.Time) {
-	c.History.At = at
-	if c.After.Version == 1 {
-		c.After.CreatedAt = at
-	}
-	if c.History.From != c.History.To {
-		c.Subject().Since = at
-	}
-	if c.entered {
-		c.After.Operation.Since = at
-	}
-	if c.Begins {
-		c.Subject().FirstSentAt = at
-	}
-	for _, i := range c.Touched {
-		r := &c.After.Reversals[i]
-		if r.CreatedAt.IsZero() {
-			r.CreatedAt = at
-		}
-		if r.Since.IsZero() { // it entered its state beside the subject
-			r.Since = at
-		}
-	}
-	c.stampHolds(at)
-	c.History.Content = c.After.content()
-	c.History.Chain = c.History.link(c.chain+c.After.ordered(&c.History), c.Postings)
-	c.After.Chain = c.History.Chain
 }
 
 func (t *Transfer) operation(id ID) *Operation {

@@ -148,11 +148,7 @@ func (w *world) checkGenerations(c Change) {
 		}
 	}
 	h := c.History
-	table := leavesTo
-	if h.Kind == MakeReversal {
-		table = reversalLeavesTo
-	}
-	if h.From != "" && h.From != h.To && !slices.Contains(table[h.From], h.To) && !(w.rolled && h.Event == EventConfirm) {
+	if h.From != "" && h.From != h.To && !slices.Contains(leavesTo[h.From], h.To) && !(w.rolled && h.Event == EventConfirm) {
 		w.fail("%s led from %s to %s", h.Event, h.From, h.To)
 	}
 }
@@ -303,7 +299,7 @@ func (w *world) interfere() {
 	until := time.Time{}
 	switch w.chance(11, "people") {
 	case 0:
-		if w.x.Operation.State == Completed || w.x.Operation.State == PartiallyReversed || w.x.Operation.State == ReversalPending || w.x.Operation.State == PermanentlyFailed {
+		if w.x.Status() == Completed || w.x.Status() == PartiallyReversed || w.x.Status() == ReversalPending || w.x.Status() == PermanentlyFailed {
 			w.reverse(int64(w.chance(6, "amount") * 200))
 		}
 	case 1:
@@ -419,7 +415,7 @@ func (w *world) finish() {
 	}
 	for i := 0; !w.quiet() && w.wrong == ""; i++ {
 		if i == 3000 {
-			w.fail("18: it never comes to rest: %s", w.x.Operation.State)
+			w.fail("18: it never comes to rest: %s", w.x.Status())
 			return
 		}
 		w.drive(w.owners[0])
@@ -436,7 +432,7 @@ func (w *world) finish() {
 		w.deliver()
 		w.tick(10 * time.Minute)
 	}
-	if s := w.x.Operation.State; w.wrong == "" && (s == Sending || s == Unresolved || s == Pending) {
+	if s := w.x.Status(); w.wrong == "" && (s == Sending || s == Unresolved || s == Pending) {
 		w.fail("18: it rests in %s", s)
 	}
 	w.audit()
@@ -461,7 +457,7 @@ func (w *world) audit() {
 		x.ID, x.Metadata = th.id, map[string]string{MetaOperation: th.op}
 		a.Stripe(x)
 	}
-	a.Ledger(AuditRow{Transfer: w.x, Books: w.books, Versions: int64(len(w.rows)), LastStatus: w.rows[len(w.rows)-1].Status})
+	a.Ledger(AuditRow{Transfer: w.x, Books: w.books, Versions: int64(len(w.rows)), LastStatus: w.rows[len(w.rows)-1].Status, Listed: w.x.Status()})
 	for _, d := range a.Report().Differences {
 		// What others reversed and no answer hinted at is a difference by design.
 		if d.Class != audit.ReversedOutside {

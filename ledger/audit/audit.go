@@ -165,7 +165,7 @@ func (a *Auditor) Ledger(r ledger.AuditRow) {
 	a.report.Transfers++
 	a.report.Reversals += len(t.Reversals)
 	a.tally(t)
-	a.consistent(t)
+	a.consistent(t, r.Listed)
 	a.books(r)
 	a.history(r)
 	a.ordered(t)

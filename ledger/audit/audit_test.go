@@ -40,7 +40,14 @@ func names(op ledger.ID) map[string]string {
 // One row of each kind, and what Stripe holds for it. Books are written out by hand.
 func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.StripeTransfer) {
 	row := func(s ledger.State, stripeID string, books ledger.Books, reversals ...ledger.Reversal) ledger.AuditRow {
-		t := ledger.Transfer{ID: id(n), Operation: ledger.Operation{ID: id(n), Name: called(id(n)), State: s, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
+		own := s
+		switch {
+		case stripeID != "":
+			own = ledger.Completed
+		case s == ledger.Held:
+			own = ledger.Pending
+		}
+		t := ledger.Transfer{ID: id(n), Operation: ledger.Operation{ID: id(n), Name: called(id(n)), State: own, StripeID: stripeID, Generation: 1}, Version: int64(3 + len(reversals)), Reversals: reversals,
 			Order: ledger.Order{Destination: fmt.Sprintf("acct_%d", n%7), Money: ledger.Money{Amount: amount, Currency: []ledger.Currency{"eur", "usd", "jpy"}[n%3]}}}
 		t.OrderHash = t.Order.Hash()
 		for i := range t.Reversals {
@@ -58,7 +65,7 @@ func kinds(n int, amount int64) map[string]func() (ledger.AuditRow, *ledger.Stri
 				t.AmountReversed += r.Amount
 			}
 		}
-		return ledger.AuditRow{Transfer: t, Books: books, Versions: t.Version, LastStatus: s}
+		return ledger.AuditRow{Transfer: t, Books: books, Versions: t.Version, LastStatus: s, Listed: s}
 	}
 	reversal := func(i int, s ledger.State, part int64) ledger.Reversal {
 		r := ledger.Reversal{Operation: ledger.Operation{ID: id(n*1000 + i), Name: called(id(n*1000 + i)), State: s}, Amount: part}
@@ -343,17 +350,17 @@ var injections = map[string]injection{
 		}
 		return false
 	}},
-	"completed, and some of it came back": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+	"listed as completed, and some of it came back": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		ok := r.Transfer.Status() == ledger.PartiallyReversed || r.Transfer.Status() == ledger.Reversed
 		if ok {
-			r.Transfer.Operation.State, r.LastStatus = ledger.Completed, ledger.Completed
+			r.Listed = ledger.Completed
 		}
 		return ok
 	}},
-	"a reversal pending that nobody drives": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
+	"listed as reversal pending, and nobody drives one": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		ok := r.Transfer.Status() == ledger.Completed
 		if ok {
-			r.Transfer.Operation.State, r.LastStatus = ledger.ReversalPending, ledger.ReversalPending
+			r.Listed = ledger.ReversalPending
 		}
 		return ok
 	}},
@@ -365,8 +372,11 @@ var injections = map[string]injection{
 		return ok
 	}},
 	"held by nothing": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
-		r.Transfer.HeldBy = ""
-		return r.Transfer.Status() == ledger.Held
+		ok := r.Transfer.Status() == ledger.Held
+		if ok {
+			r.Transfer.HeldBy, r.LastStatus, r.Listed = "", ledger.Pending, ledger.Pending
+		}
+		return ok
 	}},
 	"held, and no hold stands": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		r.Transfer.Holds = nil
@@ -398,7 +408,8 @@ var injections = map[string]injection{
 	"a state that is none": {State, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {
 		ok := r.Transfer.Status() == ledger.Pending || r.Transfer.Status() == ledger.Completed
 		if ok {
-			r.Transfer.Operation.State, r.LastStatus = "paid", "paid"
+			r.Transfer.Operation.State = "paid"
+			r.LastStatus, r.Listed = "paid", "paid"
 		}
 		return ok
 	}},
@@ -413,6 +424,7 @@ var injections = map[string]injection{
 		r.Books["clearing"] -= v.Amount
 		r.Books["returning"] += v.Amount
 		r.Transfer.AmountReversed -= v.Amount
+		r.LastStatus, r.Listed = ledger.ReversalPending, ledger.ReversalPending
 		return true
 	}},
 	"a posting is missing": {Books, func(_ *world, r *ledger.AuditRow, _ *ledger.StripeTransfer) bool {

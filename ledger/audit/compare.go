@@ -54,8 +54,8 @@ type Evidence struct {
 func Unsettled(t *ledger.Transfer, held []ledger.StripeTransfer) []Evidence {
 	var all []Evidence
 	for _, s := range held {
-		if o := objectOf(s); unknown(t.Status()) && (o.named || o.grouped) && o.op == t.Operation.Name && o.of(t) {
-			all = append(all, Evidence{t.ID, t.Status(), s.ID, s.Amount})
+		if o := objectOf(s); unknown(t.Operation.State) && (o.named || o.grouped) && o.op == t.Operation.Name && o.of(t) {
+			all = append(all, Evidence{t.ID, t.Operation.State, s.ID, s.Amount})
 		}
 		if s.ID != t.Operation.StripeID {
 			continue
@@ -158,7 +158,7 @@ func compare(t *ledger.Transfer, all []object) []Difference {
 		if len(all) > 0 {
 			detail = fmt.Sprintf("Stripe holds %s for it instead", trim(all[0].id))
 		}
-		return []Difference{differ(MissingAtStripe, t.ID, t.Operation.StripeID, "the ledger has it as %s, and %s", t.Status(), detail)}
+		return []Difference{differ(MissingAtStripe, t.ID, t.Operation.StripeID, "the ledger has it as %s, and %s", status(t), detail)}
 	}
 	var found []Difference
 	for i, o := range all {
@@ -183,8 +183,8 @@ func unheld(t *ledger.Transfer, all []object) (found []Difference) {
 		switch {
 		case i > 0:
 			found = append(found, differ(PaidTwice, t.ID, o.id, "it names the transfer that was paid as %s", trim(all[0].id)))
-		case !unknown(t.Status()):
-			found = append(found, differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", t.Status()))
+		case !unknown(t.Operation.State):
+			found = append(found, differ(FalseFailed, t.ID, o.id, "the ledger has it as %s, and Stripe holds it", status(t)))
 		default:
 			found = append(found, same(t, o)...)
 		}

@@ -19,11 +19,42 @@ func unknown(s ledger.State) bool {
 // that is not known, or a reversal that Stripe kept pending when it was last read.
 func undecided(s ledger.State) bool { return unknown(s) || s == "pending_at_stripe" }
 
+// status says again, apart from the ledger, what people are to call the state of a transfer.
+func status(t *ledger.Transfer) ledger.State {
+	own := t.Operation.State
+	if own != "completed" {
+		if t.HeldBy != "" && (own == "pending" || own == "failed") {
+			return "held"
+		}
+		return own
+	}
+	count := map[ledger.State]int{}
+	var back int64
+	for i := range t.Reversals {
+		r := &t.Reversals[i]
+		count[r.State]++
+		if r.State == "completed" {
+			back += r.Amount
+		}
+	}
+	switch {
+	case count["completed"]+count["canceled"]+count["permanently_failed"] < len(t.Reversals):
+		return "reversal_pending"
+	case count["completed"] > 0 && back == t.Money.Amount:
+		return "reversed"
+	case count["permanently_failed"] > 0:
+		return "permanently_failed"
+	case back > 0:
+		return "partially_reversed"
+	}
+	return "completed"
+}
+
 // tally counts what is no difference.
 func (a *Auditor) tally(t *ledger.Transfer) {
-	open := unknown(t.Status())
+	open := unknown(t.Operation.State)
 	unfinished := false
-	switch t.Status() {
+	switch status(t) {
 	case "pending", "sending", "failed", "unresolved", "reversal_pending":
 		unfinished = true
 	case "held":
@@ -50,19 +81,14 @@ func (a *Auditor) tally(t *ledger.Transfer) {
 }
 
 // consistent reports the first way in which a row contradicts itself.
-func (a *Auditor) consistent(t *ledger.Transfer) {
+func (a *Auditor) consistent(t *ledger.Transfer, listed ledger.State) {
 	var returned int64
-	driven, givenUp := 0, 0
 	for i := range t.Reversals {
 		r := &t.Reversals[i]
 		switch r.State {
 		case "completed":
 			returned += r.Amount
-		case "permanently_failed":
-			givenUp++
-		case "canceled":
-		case "pending", "sending", "failed", "unresolved", "parked", "pending_at_stripe":
-			driven++
+		case "pending", "sending", "failed", "unresolved", "parked", "pending_at_stripe", "canceled", "permanently_failed":
 		default:
 			a.differ(State, t.ID, r.StripeID, "reversal %s is %q, which is no state of one", r.ID, r.State)
 			return
@@ -79,49 +105,37 @@ func (a *Auditor) consistent(t *ledger.Transfer) {
 			return
 		}
 	}
-	wrong := ""
-	switch t.Status() {
-	case "held", "pending", "failed", "canceled", "sending", "unresolved", "parked":
-		if t.Operation.StripeID != "" || len(t.Reversals) > 0 {
+	own, wrong := &t.Operation, ""
+	switch own.State {
+	case "pending", "failed", "canceled", "permanently_failed", "sending", "unresolved", "parked":
+		if own.StripeID != "" || len(t.Reversals) > 0 {
 			wrong = "what Stripe does not hold has a Stripe ID or reversals"
 		}
 	case "completed":
-		if t.Operation.StripeID == "" || returned != 0 || driven+givenUp > 0 {
-			wrong = "what is completed is at Stripe, and none of it came back or is to"
-		}
-	case "reversal_pending":
-		if t.Operation.StripeID == "" || driven == 0 {
-			wrong = "no reversal of it is being driven"
-		}
-	case "partially_reversed":
-		if t.Operation.StripeID == "" || returned <= 0 || returned >= t.Money.Amount || driven+givenUp > 0 {
-			wrong = "a part of it must have come back, and nothing be driven"
-		}
-	case "reversed":
-		if t.Operation.StripeID == "" || returned != t.Money.Amount || driven > 0 {
-			wrong = "all of it must have come back, and nothing be driven"
-		}
-	case "permanently_failed":
-		if t.Operation.StripeID == "" && len(t.Reversals) > 0 || t.Operation.StripeID != "" && (givenUp == 0 || driven > 0) {
-			wrong = "either it was never paid, or a reversal of it was given up"
+		if own.StripeID == "" {
+			wrong = "what is completed is at Stripe"
 		}
 	default:
 		wrong = "there is no such state"
 	}
 	switch {
 	case wrong != "":
-	case unknown(t.Status()) != (t.Operation.OpenSends > 0):
+	case own.ID != t.ID:
+		wrong = fmt.Sprintf("its operation is %s", own.ID)
+	case unknown(own.State) != (own.OpenSends > 0):
 		wrong = "only what is under way has open sends"
 	default:
 		wrong = heldWrongly(t)
 	}
 	switch {
 	case wrong != "":
-		a.differ(State, t.ID, t.Operation.StripeID, "the ledger has it as %s: %s", t.Status(), wrong)
+		a.differ(State, t.ID, own.StripeID, "the ledger has it as %s: %s", own.State, wrong)
+	case listed != status(t):
+		a.differ(State, t.ID, own.StripeID, "it is %s, and lists and counts have it as %s", status(t), listed)
 	case returned > t.Money.Amount:
-		a.differ(Reversed, t.ID, t.Operation.StripeID, "%d of %d came back", returned, t.Money.Amount)
+		a.differ(Reversed, t.ID, own.StripeID, "%d of %d came back", returned, t.Money.Amount)
 	case returned != t.AmountReversed:
-		a.differ(Reversed, t.ID, t.Operation.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
+		a.differ(Reversed, t.ID, own.StripeID, "its reversals sum to %d, and the row says %d", returned, t.AmountReversed)
 	}
 }
 
@@ -150,8 +164,8 @@ func heldWrongly(t *ledger.Transfer) string {
 	}
 	by := slices.ContainsFunc(stand, func(h ledger.Hold) bool { return h.Until.Equal(last) && h.Source == t.HeldBy })
 	switch {
-	case (t.Status() == "held") != (len(stand) > 0):
-		return fmt.Sprintf("only what is held is held by something, and %d holds stand", len(stand))
+	case len(stand) > 0 && t.Operation.State != "pending" && t.Operation.State != "failed":
+		return fmt.Sprintf("%d holds stand at what cannot be held", len(stand))
 	case by != (t.HeldBy != "") || by != (len(stand) > 0):
 		return fmt.Sprintf("it says %q, and none of its %d holds is by that and lasts longest", t.HeldBy, len(stand))
 	case !t.HoldEndsAt.Equal(first):
@@ -165,12 +179,12 @@ func (a *Auditor) books(r ledger.AuditRow) {
 	t := &r.Transfer
 	amount := t.Money.Amount
 	want := map[ledger.Account]int64{}
-	switch {
+	switch own := t.Operation.State; {
 	case t.Operation.StripeID != "":
 		want["clearing"], want["paid"] = -amount, amount
-	case unknown(t.Status()):
+	case unknown(own):
 		want["clearing"], want["in_flight"] = -amount, amount
-	case t.Status() == "canceled":
+	case own == "canceled":
 		// It was drawn and went back.
 	default:
 		want["clearing"], want["owed"] = -amount, amount
@@ -187,7 +201,7 @@ func (a *Auditor) books(r ledger.AuditRow) {
 	}
 	for _, account := range []ledger.Account{"clearing", "owed", "in_flight", "paid", "returning"} {
 		if got := r.Books[account]; got != want[account] {
-			a.differ(Books, t.ID, t.Operation.StripeID, "%s holds %d for it, and as it is %s must hold %d", account, got, t.Status(), want[account])
+			a.differ(Books, t.ID, t.Operation.StripeID, "%s holds %d for it, and as it is %s must hold %d", account, got, status(t), want[account])
 			return // one wrong posting shows in two accounts
 		}
 	}
@@ -205,8 +219,8 @@ func (a *Auditor) history(r ledger.AuditRow) {
 	if r.Versions != t.Version {
 		a.differ(History, t.ID, t.Operation.StripeID, "it is at version %d, and its history has %d rows", t.Version, r.Versions)
 	}
-	if r.LastStatus != t.Status() {
-		a.differ(History, t.ID, t.Operation.StripeID, "it is %s, and its history ends in %s", t.Status(), r.LastStatus)
+	if r.LastStatus != status(t) {
+		a.differ(History, t.ID, t.Operation.StripeID, "it is %s, and its history ends in %s", status(t), r.LastStatus)
 	}
 	if r.Broken != nil {
 		a.differ(History, t.ID, t.Operation.StripeID, "%s", r.Broken)

@@ -82,14 +82,12 @@ func (w *Watch) breaks(invariant int, op ledger.ID, format string, args ...any) 
 	w.found = append(w.found, Violation{invariant, op, fmt.Sprintf(format, args...)})
 }
 
-// follows lists what may come after a state, for the transfer before it was paid, and for a
-// reversal.
+// follows lists what may come after a state of an operation.
 var follows = map[ledger.State]string{
-	"":                   "pending held completed partially_reversed reversed", // the last three: found, or made again
-	"held":               "held pending canceled completed",
-	"pending":            "pending held canceled permanently_failed sending completed",
+	"":                   "pending completed", // the last: found, or made again
+	"pending":            "pending canceled permanently_failed sending completed",
 	"sending":            "completed failed unresolved pending canceled pending_at_stripe",
-	"failed":             "failed held canceled permanently_failed sending completed",
+	"failed":             "failed pending canceled permanently_failed sending completed",
 	"unresolved":         "unresolved sending completed failed parked canceled pending_at_stripe",
 	"parked":             "completed failed canceled pending_at_stripe",
 	"pending_at_stripe":  "completed failed",
@@ -97,25 +95,6 @@ var follows = map[ledger.State]string{
 	"completed":          "",
 	"canceled":           "",
 }
-
-// afterPaid is the same for a transfer that Stripe holds.
-var afterPaid = map[ledger.State]string{
-	"completed":          "reversal_pending",
-	"reversal_pending":   "reversal_pending completed partially_reversed reversed permanently_failed",
-	"partially_reversed": "reversal_pending",
-	"permanently_failed": "reversal_pending",
-	"reversed":           "",
-}
-
-// byOthers is what may follow besides when what others reversed is booked.
-var byOthers = map[ledger.State]string{
-	"completed":          "partially_reversed reversed",
-	"partially_reversed": "reversed",
-	"permanently_failed": "partially_reversed reversed",
-}
-
-// onceCanceled is what may follow besides when a person cancels the reversal that was given up.
-var onceCanceled = map[ledger.State]string{"permanently_failed": "completed partially_reversed reversed"}
 
 // Committed takes in a change that won its commit. A change that lost is none.
 func (w *Watch) Committed(c ledger.Change, now time.Time) {
@@ -130,8 +109,8 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	if after.Version != before.Version+1 || h.Version != after.Version {
 		w.breaks(10, after.ID, "version %d, with a line of history for %d, follows version %d", after.Version, h.Version, before.Version)
 	}
-	if h.Status != after.Status() {
-		w.breaks(10, after.ID, "its history says %s, and its row %s", h.Status, after.Status())
+	if h.Status != status(after) {
+		w.breaks(10, after.ID, "its history says %s, and its row is %s", h.Status, status(after))
 	}
 	if m := h.By.Message; m != (ledger.ID{}) {
 		if w.acts[m]++; w.acts[m] > 1 {
@@ -148,13 +127,13 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 	if after.AmountReversed < before.AmountReversed || after.AmountReversed > after.Money.Amount {
 		w.breaks(12, after.ID, "%d of %d came back, after %d", after.AmountReversed, after.Money.Amount, before.AmountReversed)
 	}
-	w.step(before.Operation.StripeID == "", &before.Operation, &after.Operation, h, now)
+	w.step(&before.Operation, &after.Operation, h, now)
 	for i := range after.Reversals {
 		was := &ledger.Operation{}
 		if i < len(before.Reversals) {
 			was = &before.Reversals[i].Operation
 		}
-		w.step(true, was, &after.Reversals[i].Operation, h, now)
+		w.step(was, &after.Reversals[i].Operation, h, now)
 	}
 	w.holding(before, &c, now)
 	w.begun(before, after, h, now)
@@ -172,19 +151,9 @@ func (w *Watch) Committed(c ledger.Change, now time.Time) {
 }
 
 // step checks how one operation moved.
-func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History, now time.Time) {
-	table := follows
-	if !unpaid {
-		table = afterPaid
-	}
-	next := table[from.State]
-	if !unpaid && h.Event == ledger.EventAdopt {
-		next += " " + byOthers[from.State]
-	}
-	if !unpaid && h.Event == ledger.EventCancel {
-		next += " " + onceCanceled[from.State]
-	}
-	if w.losses > 0 && from.State == "permanently_failed" && from.StripeID == "" {
+func (w *Watch) step(from, to *ledger.Operation, h *ledger.History, now time.Time) {
+	next := follows[from.State]
+	if w.losses > 0 && from.State == "permanently_failed" {
 		next += " completed" // a retry that the database lost
 	}
 	if from.State != to.State && !slices.Contains(strings.Fields(next), string(to.State)) {
@@ -220,7 +189,7 @@ func (w *Watch) step(unpaid bool, from, to *ledger.Operation, h *ledger.History,
 
 // gone reports a state that says that no money moved, and none will.
 func gone(s ledger.State) bool {
-	return s == "failed" || s == "canceled" || s == "held" || s == "pending"
+	return s == "failed" || s == "canceled" || s == "pending"
 }
 
 func keyOf(op *ledger.Operation) string {

@@ -76,7 +76,7 @@ func (w *Watch) mayEnd(k known, c *ledger.Change, now time.Time) bool {
 	switch state := c.Subject().State; {
 	case c.History.Subject != k.Operation:
 		return false
-	case state != "pending" && state != "held" && state != "failed":
+	case state != "pending" && state != "failed":
 		return state != "sending" // it came to its end, by evidence or by a person
 	case !k.Until.IsZero() && k.Until.Sub(now) <= w.windows.Skew:
 		return true

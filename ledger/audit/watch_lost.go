@@ -35,7 +35,7 @@ func (w *Watch) PutBack(p Past) {
 // knows reports whether the rows tell of a generation that was committed to.
 func (w *Watch) knows(it *intent) bool {
 	for _, op := range w.operations(it.name) {
-		sent := op.State != "pending" && op.State != "held" // again, it may have been
+		sent := op.State != "pending" // again, it may have been
 		return op.StripeID != "" || op.Epoch > it.epoch || op.Epoch == it.epoch && (op.Generation > it.generation || op.Generation == it.generation && sent)
 	}
 	return false
