@@ -49,8 +49,8 @@ func (s *Server) getClocks(c *call) (reply, error) {
 	return reply{status: 200, body: mustJSON(viewClocks(&now))}, nil
 }
 
-// tellClocks takes a person's word: {"type": "trust", "clock": "database"|"stripe"|"machine", "reason": …}, or takes it
-// back: {"type": "distrust", "reason": …}.
+// tellClocks takes a person's word: {"type": "trust", "clock": "database"|"stripe"|"machine", "reason": …}, or takes
+// it back: {"type": "distrust", "reason": …}.
 func (s *Server) tellClocks(c *call) (reply, error) {
 	const trust, distrust = "trust", "distrust"
 	text, err := checkJSON(c.ctx.PostBody(), requestDepth)

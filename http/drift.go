@@ -236,8 +236,8 @@ func (s *Server) getDrift(c *call) (reply, error) {
 	return reply{status: 200, body: mustJSON(viewFinding(&f, s.now())), rows: 1}, nil
 }
 
-// mendDrift carries out a person's decision about a finding: {"type": "apply"|"accept"|"reopen", "reason": …}, and "until"
-// with accept.
+// mendDrift carries out a person's decision about a finding: {"type": "apply"|"accept"|"reopen", "reason": …}, and
+// "until" with accept.
 func (s *Server) mendDrift(c *call) (reply, error) {
 	id, err := pathID(c, "finding")
 	if err != nil {

@@ -157,7 +157,8 @@ func unquote(raw []byte) (string, bool) {
 	if json.Unmarshal(raw, &s) != nil {
 		return "", false
 	}
-	if strings.ContainsRune(s, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`)) && !bytes.Contains(raw, []byte("\ufffd")) {
+	if strings.ContainsRune(s, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`)) &&
+		!bytes.Contains(raw, []byte("\ufffd")) {
 		return s, false
 	}
 	return s, true

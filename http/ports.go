@@ -28,8 +28,8 @@ type Engine interface {
 
 	// Clocks says how the three clocks stand.
 	Clocks() ledger.ClockStanding
-	// Trust takes a person's word that of the clocks that disagree one is right; it is [ledger.ErrIllegalMove] while they
-	// agree. Distrust takes it back. A message acts once.
+	// Trust takes a person's word that of the clocks that disagree one is right; it is [ledger.ErrIllegalMove] while
+	// they agree. Distrust takes it back. A message acts once.
 	Trust(ctx context.Context, clock ledger.Clock, by ledger.By) (ledger.ClockStanding, error)
 	Distrust(ctx context.Context, by ledger.By) (ledger.ClockStanding, error)
 

@@ -25,7 +25,7 @@ type transferView struct {
 	Metadata          map[string]string  `json:"metadata"`
 	Status            ledger.State       `json:"status"`
 	HeldBy            *ledger.HoldSource `json:"held_by"`
-	HeldUntil         *time.Time         `json:"held_until"` // when the last hold ends by itself; null: never, or none stands
+	HeldUntil         *time.Time         `json:"held_until"` // the end of the last hold; null: never, or none stands
 	Holds             []holdView         `json:"holds"`
 	AmountReversed    int64              `json:"amount_reversed"`
 	AmountRemaining   int64              `json:"amount_remaining"` // may still be reversed

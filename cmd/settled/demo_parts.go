@@ -66,7 +66,8 @@ func (d *demo) order(ctx context.Context) error {
 				return false, fmt.Errorf("read a transfer: %w", err)
 			}
 			switch t.Status {
-			case ledger.Completed, ledger.PartiallyReversed, ledger.ReversalPending, ledger.Reversed: // the last: asked once more, when the first answer was lost
+			// Reversed: it was asked once more, when the first answer was lost.
+			case ledger.Completed, ledger.PartiallyReversed, ledger.ReversalPending, ledger.Reversed:
 			case ledger.PermanentlyFailed, ledger.Canceled:
 				delete(left, i)
 				continue

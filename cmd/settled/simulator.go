@@ -155,8 +155,8 @@ Begin, with TOKEN for %s:
 `, conf.stripeBase, conf.stripeBase, conf.webhookSecrets[0], token, admin)
 }
 
-// sandboxOf tells the account of a sandbox's own ledger; empty: it is none, or has no account yet. A database that cannot
-// be read says the reason when it is opened for good.
+// sandboxOf tells the account of a sandbox's own ledger; empty: it is none, or has no account yet. A database that
+// cannot be read says the reason when it is opened for good.
 func sandboxOf(ctx context.Context, url string) string {
 	d, err := db.Open(ctx, url, db.Options{})
 	if err != nil {

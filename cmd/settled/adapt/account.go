@@ -15,9 +15,9 @@ import (
 // VerifyAccount proves that the key is the ledger's account's, and tells it: keys derived for one account mean nothing
 // at another, so the same transfers would be paid again there.
 //
-// A restricted key may not be allowed to read its account. Stripe's own refusal names the account, which is as good. One
-// that does not may pass, but only over a ledger that was never bound: nothing was paid by it that could be paid again.
-// The 403 of a firewall says nothing of the key at all.
+// A restricted key may not be allowed to read its account. Stripe's own refusal names the account, which is as good.
+// One that does not may pass, but only over a ledger that was never bound: nothing was paid by it that could be paid
+// again. The 403 of a firewall says nothing of the key at all.
 func VerifyAccount(d *db.DB, client *stripe.Client, mode ledger.Mode, log *slog.Logger) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		id, _, err := client.Account(ctx)
