@@ -44,9 +44,8 @@ func (s *System) Reconcile(ctx context.Context, by ledger.By) (audit.Status, err
 	if !fresh {
 		return before, nil
 	}
-	told := make(chan string, 1)
-	s.tell(s.reconciler, reconcile.Run{Reply: told})
-	if _, err := hear(ctx, s, told); err != nil {
+	_, err = ask(ctx, s, s.reconciler, func(reply chan<- string) any { return reconcile.Run{Reply: reply} })
+	if err != nil {
 		return before, err
 	}
 	after, err := s.Reconciler(ctx)
@@ -59,9 +58,7 @@ func (s *System) Reconcile(ctx context.Context, by ledger.By) (audit.Status, err
 
 // Reconciler tells the reconciler's doing, and how its last walks went.
 func (s *System) Reconciler(ctx context.Context) (audit.Status, error) {
-	reply := make(chan audit.Status, 1)
-	s.tell(s.reconciler, reconcile.Status{Reply: reply})
-	status, err := hear(ctx, s, reply)
+	status, err := ask(ctx, s, s.reconciler, func(reply chan<- audit.Status) any { return reconcile.Status{Reply: reply} })
 	if err != nil {
 		return status, err
 	}
@@ -127,16 +124,4 @@ func (s *System) decide(ctx context.Context, f audit.Finding, kind ledger.Messag
 	}
 	f, err = s.conf.Store.Finding(ctx, f.ID)
 	return f, s.unavailable(err)
-}
-
-// hear waits for one answer of an actor.
-func hear[T any](ctx context.Context, s *System, reply <-chan T) (answer T, err error) {
-	select {
-	case answer = <-reply:
-	case <-ctx.Done():
-		err = fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
-	case <-s.stopped:
-		err = errStopping
-	}
-	return answer, err
 }

@@ -49,21 +49,25 @@ func (s *System) newReconciler() actor.Actor {
 }
 
 // persist queries the store until that answers, or ctx ends.
-func (s *System) persist(ctx context.Context, call func(context.Context) error) error {
-	for wait := outageBackoff; ; wait = min(2*wait, outageMost) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		err := s.query(call)
-		if err == nil || !s.transient(err) {
-			return err
-		}
-		timer := time.NewTimer(wait)
+func (s *System) persist(ctx context.Context, call func(context.Context) error) (err error) {
+	pause := func(d time.Duration) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
 		select {
 		case <-timer.C:
+			return true
 		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+			return false
 		}
 	}
+	if !retryOutage(pause, outageMost, func() (again bool) {
+		if err = ctx.Err(); err != nil {
+			return false
+		}
+		err = s.query(call)
+		return err != nil && s.transient(err)
+	}) {
+		return ctx.Err()
+	}
+	return err
 }
