@@ -173,7 +173,6 @@ func operationOf(payload []byte) (name ledger.ID, reference string, reversed int
 
 // store asks for events to be stored. It is answered exactly once, by done.
 type store struct {
-	ctx    context.Context
 	events []ledger.StripeEvent
 	done   chan<- error // buffered
 }
