@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/settled/settled/actors/gate"
@@ -11,25 +12,21 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// inbox tells stored Stripe events to whom they concern. An event is a hint: its payload says
-// where to look and is never believed. An event is handled once what it hinted at was looked
-// at; what is not handled when the daemon dies is told again at the next start.
+// inbox tells stored Stripe events to the actors that they concern. An event is a hint: its payload
+// names an object to read, and is never believed. An event is handled once that object was read; an
+// event that is not handled when the daemon dies is told again at the next start.
 type inbox struct{ sys *System }
 
-// Messages to the inbox.
-type (
-	apply   struct{ events []ledger.StripeEvent } // they are stored
-	handled struct{ event string }                // what the event hinted at was looked at
-)
+// apply tells the inbox of events that are stored.
+type apply struct{ events []ledger.StripeEvent }
+
+// handled tells the handler that an event needs nothing more: its object was read, or need not be.
+type handled struct{ event string }
 
 func (i *inbox) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case apply:
 		i.apply(c, m.events)
-	case handled:
-		if m.event != "" { // else the hint was the reconciler's
-			c.Send(i.sys.handler, m)
-		}
 	}
 }
 
@@ -89,6 +86,7 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 		s.missed.Store(true)
 		return
 	}
+	at := time.Now()
 	for _, name := range names {
 		if records[name] == nil {
 			s.alarm("unknown_operation", "operation", name, "reference", references[name], "stripe_id", hints[name][0].stripeID)
@@ -112,6 +110,7 @@ func (s *System) sort(names []ledger.ID, references map[ledger.ID]string, hints 
 				s.tell(s.handler, handled{h.event})
 			default:
 				s.metrics.events.WithLabelValues("evidence").Inc()
+				h.known = &loaded{record: records[name], at: at}
 				s.tell(s.shard(t.ID), deliver{t.ID, h})
 			}
 		}

@@ -43,7 +43,7 @@ func (k keptBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err e
 	}
 	t.inVain, _ = t.now()
 	t.leave()
-	t.hintHandled(c, l)
+	t.hintHandled(c, l.hint)
 	if ch.History.Event == ledger.EventRefuse {
 		t.crash(&Setback{Kind: Refused, Row: ch.History.Answer.Row, Code: ch.History.Answer.Code})
 	}

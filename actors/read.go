@@ -44,10 +44,11 @@ func (t *transfer) named() *ledger.Transfer {
 // hint is an event's word that something happened to a transfer; the object is read before
 // it is believed.
 type hint struct {
-	event    string // evt_…, told to the inbox when it is applied; empty: the reconciler's own
-	stripeID string // tr_…
-	reversed int64  // how much came back, says the event; only a reason to read
-	tries    int    // reads that failed
+	event    string  // evt_…, marked as handled in the end; empty: the reconciler's own
+	stripeID string  // tr_…
+	reversed int64   // how much came back, says the event; only a reason to read
+	tries    int     // reads that failed
+	known    *loaded // the transfer's row, if it was read for the event
 }
 
 // followHint follows an event's hint when it can matter: it reads the object.
@@ -61,7 +62,7 @@ func (t *transfer) followHint(c actor.Context, h hint) {
 	if matters {
 		t.startRead(c, &read{hint: &h}, h)
 	} else {
-		c.Send(t.sys.inbox, handled{h.event})
+		t.hintHandled(c, &h)
 	}
 }
 
@@ -198,7 +199,7 @@ func (t *transfer) conclude(c actor.Context, m readDone) {
 		return
 	}
 	if op == nil { // settled meanwhile by other evidence
-		t.hintHandled(c, l)
+		t.hintHandled(c, l.hint)
 		switch {
 		case l.answer != nil:
 			t.callOver(*l.answer)
@@ -218,7 +219,7 @@ func (t *transfer) conclude(c actor.Context, m readDone) {
 	if wrong != nil {
 		t.inVain, _ = t.now()
 		t.sys.alarm("mismatch", "transfer", t.id, "err", wrong)
-		t.hintHandled(c, l)
+		t.hintHandled(c, l.hint)
 		if l.hint == nil {
 			t.readFailed(c, l, wrong)
 		}
@@ -244,7 +245,7 @@ func (t *transfer) bookFound(c actor.Context, l *read, op *ledger.Operation, str
 		change, changed, err = taken, is, wrong
 	}
 	if errors.Is(err, ledger.ErrConflict) {
-		t.hintHandled(c, l)
+		t.hintHandled(c, l.hint)
 		if l.command != nil {
 			t.refuse(l.command, err)
 		}
@@ -252,7 +253,7 @@ func (t *transfer) bookFound(c actor.Context, l *read, op *ledger.Operation, str
 		return
 	}
 	if err == nil && !changed {
-		t.hintHandled(c, l)
+		t.hintHandled(c, l.hint)
 		return
 	}
 	if l.command != nil {
@@ -285,7 +286,7 @@ func (b foundBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err 
 		t.leave()
 		t.learned(c, ch, b.awaited)
 		t.confirmed(ch, b.expected)
-		t.hintHandled(c, l)
+		t.hintHandled(c, l.hint)
 		t.sys.outran(&b.was, ch.Subject(), b.created, b.stripeID)
 	}
 	if l.command != nil {
@@ -295,7 +296,7 @@ func (b foundBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err 
 
 // foundNothing goes on after a read of the plan, or of an event, that did not find the operation.
 func (t *transfer) foundNothing(c actor.Context, m readDone, op *ledger.Operation) {
-	t.hintHandled(c, m.read)
+	t.hintHandled(c, m.read.hint)
 	x := &t.w.record.Transfer
 	now, p := t.now()
 	if !m.read.decides {
@@ -373,6 +374,7 @@ func (t *transfer) readFailed(c actor.Context, l *read, err error) {
 	case l.hint != nil && !errors.Is(err, errStopping): // nobody else may ever read: a parked transfer's actor is about to rest
 		h := *l.hint
 		h.tries++
+		h.known = nil // it ages meanwhile
 		sys, id := t.sys, t.id
 		wait := t.sys.Policy().Transfers.Backoff.Wait(h.tries, ledger.Jitter(id, h.tries))
 		time.AfterFunc(wait, func() { sys.tell(sys.shard(id), deliver{id, h}) })
@@ -383,9 +385,9 @@ func (t *transfer) readFailed(c actor.Context, l *read, err error) {
 	}
 }
 
-// hintHandled tells the inbox that an event needs nothing more.
-func (t *transfer) hintHandled(c actor.Context, l *read) {
-	if l.hint != nil {
-		c.Send(t.sys.inbox, handled{l.hint.event})
+// hintHandled tells the handler that a hint's event needs nothing more. A hint of the reconciler's has no event.
+func (t *transfer) hintHandled(c actor.Context, h *hint) {
+	if h != nil && h.event != "" {
+		c.Send(t.sys.handler, handled{h.event})
 	}
 }

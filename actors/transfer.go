@@ -23,6 +23,7 @@ type transfer struct {
 	listing *listing  // a list that was not read to its end
 	resting bool      // nothing is to be done; the shard was told
 	entered bool      // counted as having a send of uncertain end: see System.enter
+	version int64     // of the record that was dropped for the wait
 	probe   uint64    // the probe that is its own to make of the condition it waits for; 0: it sleeps, or waits for none
 	w       *work     // nil while it waits
 }
@@ -190,7 +191,7 @@ func (t *transfer) learn(c actor.Context, l loaded) {
 			case command:
 				m.answer(result{err: ledger.ErrNotFound})
 			case hint:
-				c.Send(t.sys.inbox, handled{m.event})
+				t.hintHandled(c, &m)
 			}
 		}
 		t.rest(c)
@@ -203,6 +204,16 @@ func (t *transfer) learn(c actor.Context, l loaded) {
 // take handles evidence, hints and people's messages: at once when the ledger is known and
 // still, else as soon as it is.
 func (t *transfer) take(c actor.Context, m any) {
+	if h, is := m.(hint); is && h.known != nil && t.w == nil && h.known.record.Transfer.Version >= t.version {
+		// The row was read for the event, and is no older than what this actor knew when it began to wait.
+		t.disarm()
+		t.resting = false
+		known := *h.known
+		h.known = nil
+		t.w = &work{later: []any{h}}
+		t.learn(c, known)
+		return
+	}
 	if t.w == nil || t.w.view == stale {
 		t.recall(c)
 	}
@@ -338,7 +349,7 @@ func (t *transfer) wait(c actor.Context, d time.Duration) {
 	d = max(d, waitLeast)
 	t.until = time.Now().Add(d)
 	t.timer = time.AfterFunc(d, func() { sys.tell(self, m) })
-	t.w = nil
+	t.version, t.w = t.w.record.Transfer.Version, nil
 }
 
 func (t *transfer) disarm() {
@@ -351,6 +362,6 @@ func (t *transfer) disarm() {
 // rest tells the shard that there is nothing to do. The shard answers with mayStop once no
 // new message can be under way.
 func (t *transfer) rest(c actor.Context) {
-	t.w, t.resting = nil, true
+	t.version, t.w, t.resting = t.w.record.Transfer.Version, nil, true
 	c.Send(c.Parent(), finished{t.id})
 }

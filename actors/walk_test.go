@@ -97,6 +97,7 @@ func TestSendsGoBeforeAWalk(t *testing.T) {
 		for i := range 8 { // one call at a time, 80 s of them
 			w.orders(order(10 + i))
 		}
+		synctest.Wait() // the sends have asked for their permits
 		if _, err := w.node.system.Reconcile(w.Context(), ledger.By{Message: uuid.Must(uuid.NewV7())}); err != nil {
 			w.Fatal(err)
 		}
