@@ -157,7 +157,7 @@ func (t *transfer) resolve(c actor.Context, m command) {
 
 func (t *transfer) mayResolve() error {
 	now, policy := t.now()
-	return t.w.record.Transfer.CheckResolve(policy, now)
+	return t.w.record.Transfer.CheckResolve(policy, t.w.record.Digest, now)
 }
 
 // commandUnproved ends a command after Stripe was read and does not show the operation as done.
@@ -185,7 +185,7 @@ func (t *transfer) commandUnproved(c actor.Context, read readDone) {
 		return
 	}
 	now, policy := t.now()
-	change, err := x.ResolveAbsent(policy, now, m.message.By)
+	change, err := x.ResolveAbsent(policy, t.w.record.Digest, now, m.message.By)
 	if err != nil {
 		t.refuse(m, err)
 		return

@@ -190,7 +190,7 @@ func (w *world) Inject(_ context.Context, m ledger.Message) (ledger.Record, erro
 	case ledger.MessageReverse:
 		c, err = d.Transfer.Reverse(uuid.Must(uuid.NewV7()), m.Reference, m.Amount, 1, m.By)
 	case ledger.MessageResolve:
-		c, err = d.Transfer.ResolveAbsent(w.Policy(), w.clock, m.By)
+		c, err = d.Transfer.ResolveAbsent(w.Policy(), ledger.Digest{}, w.clock, m.By)
 	case ledger.MessageRestart:
 		w.acted++
 		return w.record(d), nil

@@ -49,7 +49,7 @@ func TestByEveryClock(t *testing.T) {
 		},
 		"nor does a person's word": func(s *story) {
 			s.parked().parts(off)
-			s.forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) })
+			s.forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) })
 		},
 		"an old key is not sent while the clocks disagree": func(s *story) {
 			s.sends().answers(timedOut).parts(stripes).forbids(ErrTooOld, sends(s))
@@ -72,6 +72,9 @@ func TestByEveryClock(t *testing.T) {
 			if since, until := s.x.Created(&s.x.Operation, s.digest(), s.p); !since.IsZero() || !until.IsZero() {
 				s.Errorf("it is looked for from %s to %s", since, until)
 			}
+			denied := func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) }
+			s.passes(quiet).forbids(ErrTooEarly, denied) // how old its first send is nobody knows, but that it was parked after
+			s.passes(1).did(denied()).is(FailedState)
 		},
 		"a key that is to be sent first only later is not young": func(s *story) {
 			s.sends().answers(timedOut)

@@ -99,19 +99,23 @@ func (t Transfer) Reverse(id ID, reference string, amount int64, epoch int, by B
 }
 
 // CheckResolve reports whether a person's word that an operation moved no money may be taken
-// yet: it must be parked, and QUIET must be over.
-func (t Transfer) CheckResolve(p Policy, now time.Time) error {
+// yet: it must be parked, and QUIET must be over. Of a generation that was stamped by a wrong clock nobody knows how old
+// it is, but that it was sent before it was parked.
+func (t Transfer) CheckResolve(p Policy, d Digest, now time.Time) error {
 	op, _ := t.Current()
 	if op == nil || op.State != Parked {
 		return fmt.Errorf("%w: only what is parked can be resolved as failed, and this is %s", ErrIllegalMove, t.subjectState())
+	}
+	if at := op.Since.Add(p.Windows.Quiet); d.Untimed && !p.earliest(now).After(at) {
+		return fmt.Errorf("%w: the clocks disagreed when it was first sent: absence is no evidence before %s", ErrTooEarly, at.Format(time.RFC3339))
 	}
 	return p.quiet(op, now)
 }
 
 // ResolveAbsent takes a person's word, after a read that found nothing, that a parked
 // operation moved no money. The next generation is begun only by what follows.
-func (t Transfer) ResolveAbsent(p Policy, now time.Time, by By) (Change, error) {
-	if err := t.CheckResolve(p, now); err != nil {
+func (t Transfer) ResolveAbsent(p Policy, d Digest, now time.Time, by By) (Change, error) {
+	if err := t.CheckResolve(p, d, now); err != nil {
 		return Change{}, err
 	}
 	op, _ := t.Current()

@@ -158,20 +158,22 @@ func TestTheMoneyProtocol(t *testing.T) {
 		},
 
 		// Parked only leaves by evidence.
-		"parked is left by an answer":         func(s *story) { s.parked().answers(paid).is(Completed) },
-		"parked is left by what is found":     func(s *story) { s.parked().finds(id(1), "tr_1").is(Completed) },
-		"parked is left by a stored refusal":  func(s *story) { s.parked().answers(storedNo).is(FailedState) },
-		"parked is left by a person's word":   func(s *story) { s.parked().did(s.x.ResolveAbsent(s.p, s.now, person)).drives(FailedState, 1, 0) },
+		"parked is left by an answer":        func(s *story) { s.parked().answers(paid).is(Completed) },
+		"parked is left by what is found":    func(s *story) { s.parked().finds(id(1), "tr_1").is(Completed) },
+		"parked is left by a stored refusal": func(s *story) { s.parked().answers(storedNo).is(FailedState) },
+		"parked is left by a person's word": func(s *story) {
+			s.parked().did(s.x.ResolveAbsent(s.p, s.digest(), s.now, person)).drives(FailedState, 1, 0)
+		},
 		"parked is not left by another no":    func(s *story) { s.sends().loses().sends().loses().parkedNow().ignores(id(1), 0, 1, refused).is(Parked) },
 		"parked is not left by not knowing":   func(s *story) { s.parked().ignores(id(1), 0, 1, timedOut).is(Parked) },
 		"parked is not left by anything else": func(s *story) { s.parked().stuck() },
 		"a person's word is too early before QUIET": func(s *story) {
 			s.sends().loses().did(s.x.SetAside("bug")).is(Parked).passes(quiet)
-			s.forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) })
-			s.passes(1).did(s.x.ResolveAbsent(s.p, s.now, person)).is(FailedState)
+			s.forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) })
+			s.passes(1).did(s.x.ResolveAbsent(s.p, s.digest(), s.now, person)).is(FailedState)
 		},
 		"a person's word is taken of parked operations only": func(s *story) {
-			s.sends().loses().passes(quiet+1).forbids(ErrIllegalMove, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) })
+			s.sends().loses().passes(quiet+1).forbids(ErrIllegalMove, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) })
 		},
 
 		// Answers of closed generations.
@@ -298,7 +300,7 @@ func TestTheMoneyProtocol(t *testing.T) {
 				func() (Change, error) { return s.x.Absent(s.p, false, s.now) },
 				func() (Change, error) { return s.x.RenewEpoch(s.p, s.now) },
 				func() (Change, error) { return s.x.GiveUp("", "") },
-				func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) },
+				func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) },
 				func() (Change, error) { return s.x.Release(person) },
 			} {
 				s.forbids(ErrIllegalMove, step)
@@ -429,8 +431,8 @@ func TestAfterTheDatabaseLostCommits(t *testing.T) {
 		},
 		"so does a person's word": func(s *story) {
 			s.parked()
-			lost(s).forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.now, person) })
-			s.passes(quiet + 1).did(s.x.ResolveAbsent(s.p, s.now, person))
+			lost(s).forbids(ErrTooEarly, func() (Change, error) { return s.x.ResolveAbsent(s.p, s.digest(), s.now, person) })
+			s.passes(quiet + 1).did(s.x.ResolveAbsent(s.p, s.digest(), s.now, person))
 			if s.x.Operation.Epoch != 1 {
 				s.Errorf("epoch %d", s.x.Operation.Epoch)
 			}

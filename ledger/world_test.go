@@ -325,8 +325,8 @@ func (w *world) interfere() {
 		if op == nil || slices.ContainsFunc(w.look(&w.x), func(th thing) bool { return th.op == op.Name.String() }) {
 			return
 		}
-		if w.x.CheckResolve(w.p, w.now) == nil && !w.doubted(op) {
-			w.commit(w.x.ResolveAbsent(w.p, w.now, by))
+		if w.x.CheckResolve(w.p, Digest{}, w.now) == nil && !w.doubted(op) {
+			w.commit(w.x.ResolveAbsent(w.p, Digest{}, w.now, by))
 		}
 	case 9, 10: // one of the reversals, by its ID
 		if len(w.x.Reversals) == 0 {
