@@ -169,7 +169,7 @@ func (t Transfer) Reconcile(s StripeTransfer, a Answer) (Change, bool, error) {
 		return Change{}, false, nil
 	case stands >= 0:
 		event, detail = EventConfirm, "a reversal of the same amount was made outside settled and stands for this one"
-		c.held(ours.ID, foreign[stands].ID)
+		c.completes(ours.ID, foreign[stands].ID)
 		c.After.Reversals[at].External = true
 		foreign = slices.Delete(foreign, stands, stands+1)
 	case remains == 0:

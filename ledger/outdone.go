@@ -77,7 +77,7 @@ func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
 				ErrConflict, op.ID, stripeID, t.Money.Amount, t.AmountReversed)
 		}
 	}
-	building := t.change(op.ID, by).step(op.ID, EventRetry, nil).catchUp(op.ID).held(op.ID, stripeID)
+	building := t.change(op.ID, by).step(op.ID, EventRetry, nil).catchUp(op.ID).completes(op.ID, stripeID)
 	done := building.After.operation(op.ID)
 	done.Epoch, done.Generation, _ = keyed(metadata)
 	done.FirstSentAt, done.RequestHash = created, building.After.Request(done).Hash()

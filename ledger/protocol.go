@@ -187,7 +187,7 @@ func (t Transfer) confirm(op *Operation, stripeID string, a Answer, detail strin
 	if !op.State.Undecided() {
 		detail = fmt.Sprintf("Stripe holds it although it was %s and no send of it was known; %s", op.State, detail)
 	}
-	c, err := t.change(op.ID, By{}).catchUp(op.ID).held(op.ID, stripeID).done()
+	c, err := t.change(op.ID, By{}).catchUp(op.ID).completes(op.ID, stripeID).done()
 	if err != nil {
 		return Change{}, false, fmt.Errorf("%w: %s is %s, and Stripe holds it as %s", ErrConflict, op.ID, op.State, stripeID)
 	}
@@ -205,8 +205,8 @@ func (c *Change) catchUp(id ID) *Change {
 	return c.step(id, EventSend, nil)
 }
 
-// held completes an operation as what Stripe holds.
-func (c *Change) held(id ID, stripeID string) *Change {
+// completes settles an operation by what Stripe holds.
+func (c *Change) completes(id ID, stripeID string) *Change {
 	return c.step(id, EventConfirm, func(o *Operation) {
 		o.StripeID, o.OpenSends = stripeID, 0
 		o.ErrorCode, o.ErrorMessage = "", ""
