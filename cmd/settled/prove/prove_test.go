@@ -37,7 +37,7 @@ func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 	conf := defaults()
 	worlds := uint64(16)
 	if testing.Short() {
-		worlds = 4
+		worlds = 2
 	}
 	for seed := range worlds {
 		a := Run(t, conf, 100+seed, true)
@@ -61,7 +61,7 @@ func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 
 func TestNoSeedBreaksAnInvariant(t *testing.T) {
 	if testing.Short() {
-		*seeds = min(*seeds, 10)
+		*seeds = min(*seeds, 5)
 	}
 	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
 		began := time.Now()
