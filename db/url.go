@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/settled/settled/loopback"
+	"github.com/settled/settled/ledger/loopback"
 )
 
 // errURL says how a PostgreSQL URL is written, and shows nothing of the one that was given.

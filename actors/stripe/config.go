@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/settled/settled/ledger"
-	"github.com/settled/settled/loopback"
+	"github.com/settled/settled/ledger/loopback"
 )
 
 // Defaults of a [Config].

@@ -17,7 +17,7 @@ import (
 	"github.com/settled/settled/db"
 	"github.com/settled/settled/http"
 	"github.com/settled/settled/ledger"
-	"github.com/settled/settled/loopback"
+	"github.com/settled/settled/ledger/loopback"
 )
 
 // flags is the configuration: each field is one setting, with the environment variable that

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/settled/settled/db"
-	"github.com/settled/settled/loopback"
+	"github.com/settled/settled/ledger/loopback"
 )
 
 // list reads a setting of several words, separated by commas.

@@ -3,7 +3,7 @@ package loopback_test
 import (
 	"testing"
 
-	"github.com/settled/settled/loopback"
+	"github.com/settled/settled/ledger/loopback"
 )
 
 func TestOnlyThisMachineIsLoopback(t *testing.T) {
