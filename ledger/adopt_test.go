@@ -10,17 +10,24 @@ import (
 	. "github.com/settled/settled/ledger"
 )
 
-// paidTransfer is a transfer of 1,000 that Stripe holds as tr_1.
-func paidTransfer(t *testing.T) Transfer {
+// sentOnce is a transfer of 1,000 that was sent for the first time, and when.
+func sentOnce(t *testing.T) (Transfer, time.Time) {
 	t.Helper()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := Policy{Windows: DefaultWindows(), Epoch: 1}
 	x := Accept(Order{Reference: "r", Seller: "s", Destination: "acct_1", Money: Money{Amount: 1000, Currency: "eur"}}, uuid.Must(uuid.NewV7()), 1, now, By{}).After
-	c, err := x.Begin(p, now)
+	c, err := x.Begin(Policy{Windows: DefaultWindows(), Epoch: 1}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err = c.After.Conclude(x.ID, 1, 1, Answer{Row: "T1", Verdict: Done, StripeID: "tr_1"})
+	c.Stamp(now)
+	return c.After, now
+}
+
+// paidTransfer is a transfer of 1,000 that Stripe holds as tr_1.
+func paidTransfer(t *testing.T) Transfer {
+	t.Helper()
+	x, _ := sentOnce(t)
+	c, _, err := x.Conclude(x.ID, 1, 1, Answer{Row: "T1", Verdict: Done, StripeID: "tr_1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -65,33 +64,14 @@ var rules = map[string]forbidden{
 func TestNothingForbiddenIsWritten(t *testing.T) {
 	used := map[string]bool{} // exceptions
 	files := 0
-	root := moduleRoot(t)
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) && name != root {
-			if err == nil {
-				err = fs.SkipDir
-			}
-			return err
-		}
-		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-			return nil
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
+	eachSource(t, func(name string, text []byte) {
 		files++
-		for _, bad := range judge(t, filepath.ToSlash(relative), string(text), used) {
+		for _, bad := range judge(t, name, string(text), used) {
 			t.Error(bad)
 		}
-		return nil
 	})
-	if err != nil || files < 50 {
-		t.Errorf("%d files were read: %v", files, err)
+	if files < 50 {
+		t.Errorf("%d files were read: the search looks in the wrong place", files)
 	}
 	for rule, r := range rules {
 		for place := range r.but {

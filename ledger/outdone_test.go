@@ -13,18 +13,11 @@ import (
 	. "github.com/settled/settled/ledger"
 )
 
-// givenUp is a transfer of 1,000 that Stripe refused, and that was given up; and the policy.
-func givenUp(t *testing.T, refusal Answer) (Transfer, Policy) {
+// givenUp is a transfer of 1,000 that Stripe refused, and that was given up.
+func givenUp(t *testing.T, refusal Answer) Transfer {
 	t.Helper()
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := Policy{Windows: DefaultWindows(), Epoch: 1}
-	x := Accept(Order{Reference: "r", Seller: "s", Destination: "acct_1", Money: Money{Amount: 1000, Currency: "eur"}}, uuid.Must(uuid.NewV7()), 1, now, By{}).After
-	c, err := x.Begin(p, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Stamp(now)
-	c, _, err = c.After.Conclude(x.ID, 1, 1, refusal)
+	x, now := sentOnce(t)
+	c, _, err := x.Conclude(x.ID, 1, 1, refusal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +27,7 @@ func givenUp(t *testing.T, refusal Answer) (Transfer, Policy) {
 		t.Fatal(err)
 	}
 	c.Stamp(now)
-	return c.After, p
+	return c.After
 }
 
 var (
@@ -63,7 +56,7 @@ func TestWhatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 		"under the key that was refused: a person must decide": {understood, 1, 1, false},
 		"under an earlier epoch":                               {odd, 0, 7, false},
 	} {
-		x, _ := givenUp(t, tc.refusal)
+		x := givenUp(t, tc.refusal)
 		c, taken, err := x.TakeIn(heldAs(x, tc.epoch, tc.generation), By{Principal: "ann"})
 		if err != nil || taken != tc.taken {
 			t.Errorf("%s: taken in: %v, %v", name, taken, err)
@@ -105,7 +98,7 @@ func TestWhatIsNotTheOrderAsItWasIsNotTakenIn(t *testing.T) {
 		"another operation":   func(s *StripeTransfer) { s.Metadata[MetaOperation] = uuid.NewString() },
 		"no generation":       func(s *StripeTransfer) { delete(s.Metadata, MetaGeneration) },
 	} {
-		x, _ := givenUp(t, understood)
+		x := givenUp(t, understood)
 		s := heldAs(x, 1, 2)
 		edit(&s)
 		if _, taken, err := x.TakeIn(s, By{}); taken || err != nil {
