@@ -197,13 +197,13 @@ func (t *transfer) commandUnproved(c actor.Context, read readDone) {
 func (t *transfer) adoptOutside(c actor.Context, m *command, s ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
 	next := outsideAdopted{commandDone: commandDone{*m, x.Status()}}
-	outdone, stripeID, created := x.OutdoneBy(s)
-	if outdone != nil {
-		was := *outdone
-		next.outdone, next.stripeID, next.created = &was, stripeID, created
-	}
-	change, changed, err := t.takesIn([]ledger.StripeTransfer{s}, m.message.By)
-	if outdone == nil {
+	change, changed, err := x.TakeIn(s, m.message.By)
+	if changed {
+		if r, wrong := x.Reversal(change.History.Subject); wrong == nil {
+			was := r.Operation
+			next.outdone, next.created = &was, createdAt([]ledger.StripeTransfer{s}, change.Subject().StripeID)
+		}
+	} else if err == nil {
 		change, changed, err = x.AdoptOutside(s, m.message.By)
 	}
 	if err != nil {
@@ -217,26 +217,24 @@ func (t *transfer) adoptOutside(c actor.Context, m *command, s ledger.StripeTran
 	t.commit(c, change, nil, next)
 }
 
-// outsideAdopted follows the commit that books what others reversed, or our own reversal that
-// outran a row.
+// outsideAdopted follows the commit that books reversals that others made, or one of ours that was given up here.
 type outsideAdopted struct {
 	commandDone
-	outdone  *ledger.Operation // as it was; nil: no row was outrun
-	stripeID string
-	created  time.Time
+	outdone *ledger.Operation // as it was given up; nil: none was
+	created time.Time
 }
 
 func (d outsideAdopted) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
 	d.commandDone.after(t, c, ch, err)
 	if err == nil && d.outdone != nil {
-		t.sys.outran(d.outdone, ch.Subject(), d.created, d.stripeID)
+		t.sys.outran(d.outdone, ch.Subject(), d.created, ch.Subject().StripeID)
 	}
 }
 
 // takesIn is [ledger.Transfer.TakeIn] of the first object that it takes in.
-func (t *transfer) takesIn(found []ledger.StripeTransfer, by ledger.By) (change ledger.Change, changed bool, err error) {
+func (t *transfer) takesIn(found []ledger.StripeTransfer) (change ledger.Change, changed bool, err error) {
 	for _, s := range found {
-		if change, changed, err = t.w.record.Transfer.TakeIn(s, by); changed || err != nil {
+		if change, changed, err = t.w.record.Transfer.TakeIn(s, ledger.By{}); changed || err != nil {
 			return change, changed, err
 		}
 	}

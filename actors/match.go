@@ -25,7 +25,7 @@ func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []l
 		if !ledger.Names(s.Metadata, op.Name) {
 			continue
 		}
-		if s.Amount != x.Money.Amount || s.Currency != x.Money.Currency || s.Destination != x.Destination {
+		if !x.AsOrdered(s) {
 			return "", fmt.Errorf("%s names transfer %s but is %s to %s, not %s to %s", s.ID, op.ID,
 				ledger.Money{Amount: s.Amount, Currency: s.Currency}, s.Destination, x.Money, x.Destination)
 		}

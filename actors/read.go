@@ -241,7 +241,7 @@ func (t *transfer) conclude(c actor.Context, m readDone) {
 // bookFound settles the operation: Stripe holds it.
 func (t *transfer) bookFound(c actor.Context, l *read, op *ledger.Operation, stripeID, how string, found []ledger.StripeTransfer) {
 	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, how)
-	if taken, is, wrong := t.takesIn(found, ledger.By{}); is || wrong != nil {
+	if taken, is, wrong := t.takesIn(found); is || wrong != nil {
 		change, changed, err = taken, is, wrong
 	}
 	if errors.Is(err, ledger.ErrConflict) {

@@ -3,7 +3,6 @@ package ledger
 import (
 	"fmt"
 	"strconv"
-	"time"
 )
 
 // A row that gave an operation up may know less than Stripe: a person had it tried again, it was done, and the database
@@ -31,20 +30,20 @@ func keyed(metadata map[string]string) (epoch, generation int, ok bool) {
 	return epoch, generation, wrong == nil && odd == nil
 }
 
-// OutdoneBy returns the operation of t that was given up here, and that the transfer at Stripe shows to be done: see
-// [Operation.Outdone]; nil when there is none. stripeID is its own there, and created its time.
-func (t *Transfer) OutdoneBy(s StripeTransfer) (op *Operation, stripeID string, created time.Time) {
-	op, stripeID, created, _ = t.outdone(s)
-	return op, stripeID, created
+// OutdoneBy returns the ID at Stripe of the operation of t that was given up here, and that the transfer at Stripe shows
+// to be done: see [Operation.Outdone]; empty: there is none.
+func (t *Transfer) OutdoneBy(s StripeTransfer) (stripeID string) {
+	_, shown := t.outdone(s)
+	return shown.ID
 }
 
-func (t *Transfer) outdone(s StripeTransfer) (op *Operation, stripeID string, created time.Time, metadata map[string]string) {
+// outdone returns such an operation, and the object that shows it: of a transfer no amount is told.
+func (t *Transfer) outdone(s StripeTransfer) (op *Operation, shown StripeReversal) {
 	if t.Operation.StripeID == "" {
-		asOrdered := s.Amount == t.Money.Amount && s.Currency == t.Money.Currency && s.Destination == t.Destination
-		if t.Operation.State == PermanentlyFailed && asOrdered && t.Operation.Outdone(s.Metadata) {
-			return &t.Operation, s.ID, s.Created, s.Metadata
+		if t.Operation.State == PermanentlyFailed && t.AsOrdered(s) && t.Operation.Outdone(s.Metadata) {
+			return &t.Operation, StripeReversal{ID: s.ID, Created: s.Created, Metadata: s.Metadata}
 		}
-		return nil, "", time.Time{}, nil
+		return nil, shown
 	}
 	for i := range t.Reversals {
 		r := &t.Reversals[i]
@@ -53,18 +52,18 @@ func (t *Transfer) outdone(s StripeTransfer) (op *Operation, stripeID string, cr
 		}
 		for _, k := range s.Reversals {
 			if k.Amount == r.Amount && r.Outdone(k.Metadata) {
-				return &r.Operation, k.ID, k.Created, k.Metadata
+				return &r.Operation, k
 			}
 		}
 	}
-	return nil, "", time.Time{}, nil
+	return nil, shown
 }
 
 // TakeIn completes an operation that was given up here, and that Stripe did: it takes the steps that the row missed,
 // with their postings. It returns false when there is none; see [Transfer.OutdoneBy]. It returns [ErrIllegalMove]
 // while a reversal is not at its end, and [ErrConflict] when more would have come back than was paid.
 func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
-	op, stripeID, created, metadata := t.outdone(s)
+	op, shown := t.outdone(s)
 	if op == nil {
 		return Change{}, false, nil
 	}
@@ -74,13 +73,13 @@ func (t Transfer) TakeIn(s StripeTransfer, by By) (Change, bool, error) {
 			return Change{}, false, fmt.Errorf("%w: reversal %s has not come to its end, and does first", ErrIllegalMove, r.ID)
 		case t.AmountReversed+m.Amount > t.Money.Amount:
 			return Change{}, false, fmt.Errorf("%w: Stripe holds reversal %s as %s, and of %d the ledger has %d come back already",
-				ErrConflict, op.ID, stripeID, t.Money.Amount, t.AmountReversed)
+				ErrConflict, op.ID, shown.ID, t.Money.Amount, t.AmountReversed)
 		}
 	}
-	building := t.change(op.ID, by).step(op.ID, EventRetry, nil).catchUp(op.ID).completes(op.ID, stripeID)
+	building := t.change(op.ID, by).step(op.ID, EventRetry, nil).catchUp(op.ID).completes(op.ID, shown.ID)
 	done := building.After.operation(op.ID)
-	done.Epoch, done.Generation, _ = keyed(metadata)
-	done.FirstSentAt, done.RequestHash = created, building.After.Request(done).Hash()
+	done.Epoch, done.Generation, _ = keyed(shown.Metadata)
+	done.FirstSentAt, done.RequestHash = shown.Created, building.After.Request(done).Hash()
 	c, err := building.done()
 	if err != nil {
 		return Change{}, false, err

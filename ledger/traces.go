@@ -38,9 +38,13 @@ func (t *Transfer) OwnGroup() bool { return t.TransferGroup == "" && t.SourceTra
 // Resembles reports a transfer at Stripe that may be this one with its metadata removed, as
 // anybody can in Stripe's dashboard: it names no operation, and is as this one was ordered.
 func (t *Transfer) Resembles(s StripeTransfer) bool {
-	return s.Metadata[MetaOperation] == "" && s.Amount == t.Money.Amount && s.Currency == t.Money.Currency &&
-		s.Destination == t.Destination && s.SourceTransaction == t.SourceTransaction &&
+	return s.Metadata[MetaOperation] == "" && t.AsOrdered(s) && s.SourceTransaction == t.SourceTransaction &&
 		(t.Group() == "" || s.TransferGroup == t.Group())
+}
+
+// AsOrdered reports a transfer at Stripe of the amount and currency, and to the account, that were ordered.
+func (t *Transfer) AsOrdered(s StripeTransfer) bool {
+	return s.Amount == t.Money.Amount && s.Currency == t.Money.Currency && s.Destination == t.Destination
 }
 
 // Is reports a transfer at Stripe that can be no other than this one: it names it, or lost its

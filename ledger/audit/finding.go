@@ -142,7 +142,7 @@ func Propose(d Difference, t *ledger.Transfer, held []ledger.StripeTransfer) Rep
 		return RepairAdopt // what is at its end is not taken back
 	case d.Class == FalseFailed:
 		for _, s := range held { // unless the row cannot know that it is one
-			if _, id, _ := t.OutdoneBy(s); id == d.StripeID {
+			if t.OutdoneBy(s) == d.StripeID {
 				return RepairAdopt
 			}
 		}
