@@ -84,13 +84,9 @@ func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.
 	if len(taken) == 0 {
 		return result, nil
 	}
-	records, err := s.conf.Store.ByReference(ctx, taken)
+	byReference, err := s.byReference(ctx, taken)
 	if err != nil {
-		return nil, fmt.Errorf("read transfers by reference: %w", s.unavailable(err))
-	}
-	byReference := make(map[string]ledger.Transfer, len(records))
-	for _, rec := range records {
-		byReference[rec.Transfer.Reference] = rec.Transfer
+		return nil, err
 	}
 	for i, o := range orders {
 		if result[i].Created {
@@ -105,6 +101,19 @@ func (s *System) register(ctx context.Context, orders []ledger.Order, by ledger.
 		result[i].Transfer, result[i].Conflict = t, t.Order.Hash() != o.Hash()
 	}
 	return result, nil
+}
+
+// byReference reads transfers by the platform's names.
+func (s *System) byReference(ctx context.Context, references []string) (map[string]ledger.Transfer, error) {
+	records, err := s.conf.Store.ByReference(ctx, references)
+	if err != nil {
+		return nil, fmt.Errorf("read transfers by reference: %w", s.unavailable(err))
+	}
+	found := make(map[string]ledger.Transfer, len(records))
+	for _, r := range records {
+		found[r.Transfer.Reference] = r.Transfer
+	}
+	return found, nil
 }
 
 // spawnAccepted spawns the actors of what was created, or may have been.

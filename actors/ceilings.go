@@ -185,13 +185,9 @@ func (s *System) create(ctx context.Context, orders []ledger.Order, by ledger.By
 	if len(over) == 0 {
 		return result, nil
 	}
-	records, err := s.conf.Store.ByReference(ctx, over)
+	there, err := s.byReference(ctx, over)
 	if err != nil {
-		return nil, fmt.Errorf("read transfers by reference: %w", s.unavailable(err))
-	}
-	there := make(map[string]ledger.Transfer, len(records))
-	for _, r := range records {
-		there[r.Transfer.Reference] = r.Transfer
+		return nil, err
 	}
 	for i, o := range orders {
 		if refused[i] == nil {

@@ -31,8 +31,7 @@ type keptBooked struct {
 
 func (k keptBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
 	l := k.read
-	if errors.Is(err, errStale) && l.command == nil {
-		t.w.later = append(l.purpose(), t.w.later...)
+	if t.readAgain(l, err) {
 		return
 	}
 	if l.command != nil {

@@ -15,27 +15,30 @@ const (
 )
 
 // retryOutage tries again while try says so, after pauses that double up to most. It reports
-// false when a pause was cut short.
-func retryOutage(pause func(time.Duration) bool, most time.Duration, try func() (again bool)) bool {
+// false when done was closed during one.
+func retryOutage(done <-chan struct{}, most time.Duration, try func() (again bool)) bool {
 	for wait := outageBackoff; try(); wait = min(2*wait, most) {
-		if !pause(wait) {
+		if !pause(wait, done) {
 			return false
 		}
 	}
 	return true
 }
 
-// pause waits, and reports false when the system stops meanwhile.
-func (s *System) pause(d time.Duration) bool {
+// pause waits, and reports false when done is closed meanwhile.
+func pause(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-s.stopped:
+	case <-done:
 		return false
 	}
 }
+
+// pause waits, and reports false when the system stops meanwhile.
+func (s *System) pause(d time.Duration) bool { return pause(d, s.stopped) }
 
 // query calls the store with a time limit. A panic below it is a bug that must not end the
 // process: it is reported, and returned as an error that no waiting mends.

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -38,7 +37,7 @@ func (s *System) newReconciler() actor.Actor {
 		Store: s.conf.Store, Stripe: s.conf.Stripe, Windows: s.conf.Policy.Windows,
 		Owner: s.conf.NewID(), Cooldown: s.conf.Limits.Cooldown, ReadTimeout: s.conf.ReadTimeout,
 		Gate: s.gate, Calls: s.calls, Incarnation: func() uint64 { return s.incarnations.Add(1) }, NewID: s.conf.NewID, Policy: s.Policy,
-		Tell: s.tell, Alarm: s.alarm, Bug: s.bug, Query: s.query, Persist: s.persist, Find: s.named,
+		Tell: s.tell, Alarm: s.alarm, Bug: s.bug, Query: s.query, Persist: s.persist, Pause: pause, Find: s.named,
 		Hint:   func(id ledger.ID, stripeID string) { s.tell(s.shard(id), deliver{id, hint{stripeID: stripeID}}) },
 		Inject: s.Inject,
 		Rebuilt: func(c *ledger.Change) {
@@ -50,17 +49,7 @@ func (s *System) newReconciler() actor.Actor {
 
 // persist queries the store until that answers, or ctx ends.
 func (s *System) persist(ctx context.Context, call func(context.Context) error) (err error) {
-	pause := func(d time.Duration) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
-	if !retryOutage(pause, outageMost, func() (again bool) {
+	if !retryOutage(ctx.Done(), outageMost, func() (again bool) {
 		if err = ctx.Err(); err != nil {
 			return false
 		}

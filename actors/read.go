@@ -238,6 +238,16 @@ func (t *transfer) conclude(c actor.Context, m readDone) {
 	}
 }
 
+// readAgain has Stripe read again when the transfer moved on before the read was booked, unless a person waits, who
+// is told that. It reports whether it does.
+func (t *transfer) readAgain(l *read, err error) bool {
+	again := errors.Is(err, errStale) && l.command == nil
+	if again {
+		t.w.later = append(l.purpose(), t.w.later...)
+	}
+	return again
+}
+
 // bookFound settles the operation: Stripe holds it.
 func (t *transfer) bookFound(c actor.Context, l *read, op *ledger.Operation, stripeID, how string, found []ledger.StripeTransfer) {
 	change, changed, err := t.w.record.Transfer.Found(op.ID, stripeID, how)
@@ -278,8 +288,7 @@ type foundBooked struct {
 
 func (b foundBooked) after(t *transfer, c actor.Context, ch *ledger.Change, err error) {
 	l := b.read
-	if errors.Is(err, errStale) && l.command == nil {
-		t.w.later = append(l.purpose(), t.w.later...)
+	if t.readAgain(l, err) {
 		return
 	}
 	if err == nil {

@@ -20,7 +20,7 @@ const (
 func (s *System) verify() {
 	var account string
 	var err error
-	if !retryOutage(s.pause, verifyMost, func() (again bool) {
+	if !retryOutage(s.stopped, verifyMost, func() (again bool) {
 		account, err = s.askAccount(true)
 		if again = err != nil && !s.closing.Load() && s.passes(err); again {
 			s.unverified(err)

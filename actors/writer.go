@@ -49,7 +49,7 @@ func (s *System) write(items []commit) { s.writeOn(items, false) }
 func (s *System) writeOn(items []commit, retried bool) {
 	var exhausted time.Time // when it was last
 	var err error
-	ended := retryOutage(s.pause, outageMost, func() (again bool) {
+	ended := retryOutage(s.stopped, outageMost, func() (again bool) {
 		if items = inTime(items, retried); len(items) == 0 && s.outage.Load() == nil {
 			return false
 		}
@@ -187,7 +187,7 @@ func (s *System) read(items []load) {
 	}
 	var records []ledger.Record
 	var err error
-	ended := retryOutage(s.pause, outageMost, func() (again bool) {
+	ended := retryOutage(s.stopped, outageMost, func() (again bool) {
 		err = s.query(func(ctx context.Context) (err error) {
 			records, err = s.load(ctx, ids)
 			return err

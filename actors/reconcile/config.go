@@ -110,6 +110,8 @@ type Config struct {
 	// Query asks the ledger once; Persist waits outages out, and returns the context's error when that ends first.
 	Query   func(call func(context.Context) error) error
 	Persist func(ctx context.Context, call func(context.Context) error) error
+	// Pause waits, and reports false when done is closed meanwhile.
+	Pause func(d time.Duration, done <-chan struct{}) bool
 	// Find returns the ledger's transfers by the names and references that objects at Stripe carry.
 	Find func(ctx context.Context, names []ledger.ID, references map[ledger.ID]string) (
 		map[ledger.ID]*ledger.Record, error)

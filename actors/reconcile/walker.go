@@ -74,7 +74,7 @@ func (w *walker) read(tries int, call func(context.Context) (calls int, err erro
 		case n == tries:
 			return err
 		}
-		if !w.pause(w.Cooldown * time.Duration(min(1<<n, 100))) {
+		if !w.Pause(w.Cooldown*time.Duration(min(1<<n, 100)), w.ctx.Done()) {
 			return errStopping
 		}
 	}
@@ -107,18 +107,6 @@ func (w *walker) permit() (no uint64, err error) {
 		return no, nil
 	case <-w.ctx.Done():
 		return 0, errStopping
-	}
-}
-
-// pause waits, and reports false when the walk is to end meanwhile.
-func (w *walker) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-w.ctx.Done():
-		return false
 	}
 }
 
