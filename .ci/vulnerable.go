@@ -1,9 +1,9 @@
 //go:build ignore
 
-// Two small steps around govulncheck, which .ci/vulnerabilities runs:
+// Command vulnerable takes two small steps around govulncheck, which .ci/vulnerabilities runs:
 //
 //	go run .ci/vulnerable.go index OSV OUT                      a folder of OSV files becomes a database
-//	go run .ci/vulnerable.go judge FINDINGS DOCKERFILE KNOWN    what govulncheck found is judged; exit 1 on a finding
+//	go run .ci/vulnerable.go judge FINDINGS DOCKERFILE KNOWN    the findings are judged; exit 1 on one that counts
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// index writes what govulncheck asks of a database: a list of modules, and a file for each vulnerability.
+// index writes the database that govulncheck reads: a list of modules, and a file for each vulnerability.
 func index(from, out string) error {
 	type vuln struct {
 		ID       string `json:"id"`
@@ -96,8 +96,8 @@ type found struct {
 	id, module, version, fixed, where, summary string
 }
 
-// judge fails on what is in the binary, but for what the image does not have (it is built by another Go
-// than this machine's), and what is known and said why.
+// judge fails on vulnerabilities in the binary, but for those that the image does not have (it is built by another
+// Go than this machine's), and known ones that have a reason.
 func judge(findings, dockerfile, known string) error {
 	list, symbols, err := read(findings)
 	if err != nil {

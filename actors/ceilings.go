@@ -26,7 +26,7 @@ type guard struct {
 
 // ordered is what one principal ordered on one day.
 type ordered struct {
-	// turn has who reads or changes what follows. It is held while the ledger is asked, so that no order is counted
+	// turn is taken by whoever reads or changes the fields below. It is held while the ledger is asked, so that no order is counted
 	// twice or not at all; other principals have theirs, and wait for nothing.
 	turn    chan struct{}
 	day     time.Time
@@ -88,7 +88,7 @@ func (g *guard) admit(ctx context.Context, orders []ledger.Order, by ledger.By) 
 	}, nil
 }
 
-// settle takes orders off what is under way, and counts those that were created. It is the caller's turn.
+// settle takes orders off the pending sum, and counts those that were created. It is the caller's turn.
 func (s *ordered) settle(orders []ledger.Order, counted, created []bool) {
 	for i, o := range orders {
 		if !counted[i] {
@@ -101,7 +101,7 @@ func (s *ordered) settle(orders []ledger.Order, counted, created []bool) {
 	}
 }
 
-// of returns what a principal ordered today, as far as it is known.
+// of returns the sums of a principal's orders today, as far as they are known.
 func (g *guard) of(principal string) *ordered {
 	day := g.clock().UTC().Truncate(24 * time.Hour)
 	g.mu.Lock()

@@ -31,7 +31,7 @@ type clocks struct {
 	last             string // what was raised last: nothing, trouble, or a word's ID
 }
 
-// clockTime is what a clock said between two local instants.
+// clockTime is the time that a clock told between two local instants.
 type clockTime struct {
 	heard         bool
 	said          time.Time

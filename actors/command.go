@@ -36,7 +36,7 @@ type result struct {
 	err    error
 }
 
-// carryOut does what a person commands, if the state table and the money protocol allow it.
+// carryOut carries a person's command out, if the state table and the money protocol allow it.
 func (t *transfer) carryOut(c actor.Context, m command) {
 	x := &t.w.record.Transfer
 	msg := m.message
@@ -193,7 +193,7 @@ func (t *transfer) commandUnproved(c actor.Context, read readDone) {
 	t.commit(c, change, nil, commandDone{*m, x.Status()})
 }
 
-// adoptOutside books what others reversed, and a reversal of ours that the database lost, as Stripe was read to hold it.
+// adoptOutside books reversals that others made, and one of ours that was given up here, as Stripe was read to hold them.
 func (t *transfer) adoptOutside(c actor.Context, m *command, s ledger.StripeTransfer) {
 	x := &t.w.record.Transfer
 	next := outsideAdopted{commandDone: commandDone{*m, x.Status()}}

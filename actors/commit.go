@@ -36,7 +36,7 @@ func (t *transfer) commit(c actor.Context, change ledger.Change, err error, next
 	c.Send(t.sys.writer, m)
 }
 
-// settle takes in what became of a commit.
+// settle takes in the end of a commit.
 func (t *transfer) settle(c actor.Context, r committed) {
 	w := t.w
 	next := w.next

@@ -7,7 +7,7 @@ import (
 	"github.com/settled/settled/ledger"
 )
 
-// match picks the object that names the operation, and checks that it is what was asked for.
+// match picks the object that names the operation, and compares it with the order.
 func match(x *ledger.Transfer, op *ledger.Operation, kind ledger.Kind, found []ledger.StripeTransfer) (stripeID string, err error) {
 	for _, s := range found {
 		if kind == ledger.MakeReversal {
@@ -50,7 +50,7 @@ func stripped(x *ledger.Transfer, m readDone) string {
 	return ""
 }
 
-// createdAt is when Stripe created what has the ID.
+// createdAt is when Stripe created the object of an ID.
 func createdAt(found []ledger.StripeTransfer, stripeID string) time.Time {
 	for _, s := range found {
 		if s.ID == stripeID {

@@ -46,7 +46,7 @@ var legal = [4][5]bool{
 	committing: {true, true, true, true, true},
 }
 
-// work is what an actor knows and does while it is not waiting.
+// work is the knowledge and the errands of an actor that is not waiting.
 type work struct {
 	view    view
 	errand  errand
@@ -84,7 +84,7 @@ func (w *work) away() bool {
 	return w.errand == calling || w.errand == reading || w.errand == asking && (w.read != nil || w.intent != nil)
 }
 
-// live says of an actor what it is doing.
+// live tells the actor's doing.
 func (t *transfer) live() ledger.Live {
 	l := ledger.Live{Alive: true, Incarnation: t.inc, Until: t.until, Doing: "waiting"}
 	switch w := t.w; {

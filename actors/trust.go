@@ -237,7 +237,7 @@ func (s *System) toClocks(ctx context.Context, m ledger.Message, may func(ledger
 	return now, nil
 }
 
-// hearAll asks the database and Stripe what time it is there.
+// hearAll asks the database and Stripe for their time.
 func (s *System) hearAll(ctx context.Context) error {
 	if _, err := s.askWord(ctx); err != nil {
 		return fmt.Errorf("hear the database's clock: %w", err)

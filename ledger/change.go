@@ -48,7 +48,7 @@ func (t Transfer) move(op *Operation, e Event, by By, mutate func(*Operation)) (
 	return t.change(op.ID, by).step(op.ID, e, mutate).done()
 }
 
-// step moves an operation through the table, and books what that means for the money.
+// step moves an operation through the table, and books the money that moves by it.
 func (c *Change) step(id ID, e Event, mutate func(*Operation)) *Change {
 	if c.err != nil {
 		return c
@@ -109,7 +109,7 @@ func (c *Change) done() (Change, error) {
 	return *c, nil
 }
 
-// terms returns what an operation is: its kind and its amount.
+// terms returns the kind and the amount of an operation.
 func (t *Transfer) terms(op *Operation) (Kind, Money) {
 	if op.ID == t.ID {
 		return CreateTransfer, t.Money
@@ -122,7 +122,7 @@ func (t *Transfer) index(op *Operation) int {
 	return slices.IndexFunc(t.Reversals, func(r Reversal) bool { return r.ID == op.ID })
 }
 
-// check holds every change to what must be true of any; a change that breaks it is a bug and is never stored.
+// check panics when a change breaks a rule that holds for all: that is a bug, and such a change is never stored.
 func (c *Change) check() {
 	t, before := &c.After, &c.before
 	var sum int64
@@ -152,7 +152,7 @@ func (c *Change) check() {
 	}
 }
 
-// Stamp fills in what only the commit knows: its time, by the database's clock.
+// Stamp fills in the time of the commit, by the database's clock, and all that hangs on it.
 func (c *Change) Stamp(at time.Time) {
 	t := &c.After
 	c.History.At = at

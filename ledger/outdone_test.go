@@ -43,7 +43,7 @@ func heldAs(x Transfer, epoch, generation int) StripeTransfer {
 		Created: time.Date(2026, 1, 1, 0, 30, 0, 0, time.UTC)}
 }
 
-// What was given up, retried, paid and then lost is taken in from Stripe: the key there tells.
+// A transfer that was given up, retried, paid and then lost is taken in from Stripe: the key there tells.
 func TestWhatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		refusal           Answer
@@ -76,7 +76,7 @@ func TestWhatWasGivenUpIsTakenInWhenTheRowCannotKnow(t *testing.T) {
 	}
 }
 
-// booked holds a change's postings to what the states before and after say.
+// booked compares a change's postings with the books before and after.
 func booked(t *testing.T, before Transfer, c Change) {
 	t.Helper()
 	want, got := c.After.Books(), before.Books()

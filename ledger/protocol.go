@@ -205,7 +205,7 @@ func (c *Change) catchUp(id ID) *Change {
 	return c.step(id, EventSend, nil)
 }
 
-// completes settles an operation by what Stripe holds.
+// completes settles an operation that Stripe holds.
 func (c *Change) completes(id ID, stripeID string) *Change {
 	return c.step(id, EventConfirm, func(o *Operation) {
 		o.StripeID, o.OpenSends = stripeID, 0

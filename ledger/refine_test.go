@@ -97,7 +97,7 @@ func steps(table map[State]map[Event]State) map[string]bool {
 	return all
 }
 
-// meaning says what each step of the table is in the model.
+// meaning gives each step of the table its place in the model.
 var meaning = []struct {
 	step   string
 	events []Event

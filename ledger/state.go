@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// State is where an operation stands: creating a transfer, or making a reversal. What people call the status of a
-// transfer is derived from its operation, its holds and its reversals ([Transfer.Status]), and has more names than an
-// operation has states. Operators say these words aloud.
+// State is where an operation stands: creating a transfer, or making a reversal. The status of a transfer is derived
+// from its operation, its holds and its reversals ([Transfer.Status]), and has more names than an operation has states.
+// Operators say these words aloud.
 type State string
 
 // The states of an operation.
@@ -84,7 +84,7 @@ const (
 // ErrIllegalMove reports a step that the table does not have.
 var ErrIllegalMove = errors.New("illegal move")
 
-// moves lists every step an operation may take, be it to create a transfer or to make a reversal; what is not here is
+// moves lists every step an operation may take, be it to create a transfer or to make a reversal; any other is
 // illegal. A hold is no state: it stands beside the state, and keeps the operation from being sent.
 var moves = map[State]map[Event]State{
 	"":                {EventAccept: Pending, EventHold: Pending, EventReverse: Pending, EventAdopt: Completed, EventRebuild: Completed},

@@ -10,9 +10,9 @@ import (
 	. "github.com/settled/settled/ledger"
 )
 
-// leavesTo is what the design says of an operation, written down again: the code is held to it, not it to the code.
+// leavesTo is the design's table of an operation, written down again: the code is held to it, not it to the code.
 // By event moot, a reversal that Stripe refused because all of the transfer came back by other hands is canceled out of
-// an open state; by release, what failed and was held is owed as if it were new.
+// an open state; by release, a failed operation that was held is owed as if it were new.
 var leavesTo = map[State][]State{
 	"pending":            {"sending", "canceled", "permanently_failed"},
 	"sending":            {"completed", "failed", "unresolved", "pending", "canceled", "pending_at_stripe"},

@@ -1,6 +1,6 @@
 package ledger
 
-// Status derives what people call the state of a transfer. It is stored beside the row for lists and counts alone; the
+// Status derives the word for how a transfer stands. It is stored beside the row for lists and counts alone; the
 // audit compares the two.
 //
 //	its operation is not completed    the operation's state; held, when a hold keeps it from being sent

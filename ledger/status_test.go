@@ -126,7 +126,7 @@ func TestAStatusFollowsAnotherAsTheDesignSays(t *testing.T) {
 	}
 }
 
-// Every row that there can be has one status, which is what people would call it.
+// Every row that there can be has one status.
 func TestAStatusIsWhatItsPartsSay(t *testing.T) {
 	for own := range Table() {
 		for _, held := range []bool{false, true} {

@@ -19,7 +19,7 @@ func unknown(s ledger.State) bool {
 // that is not known, or a reversal that Stripe kept pending when it was last read.
 func undecided(s ledger.State) bool { return unknown(s) || s == "pending_at_stripe" }
 
-// status says again, apart from the ledger, what people are to call the state of a transfer.
+// status derives the status of a transfer again, apart from the ledger.
 func status(t *ledger.Transfer) ledger.State {
 	own := t.Operation.State
 	if own != "completed" {

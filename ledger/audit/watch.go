@@ -82,7 +82,7 @@ func (w *Watch) breaks(invariant int, op ledger.ID, format string, args ...any) 
 	w.found = append(w.found, Violation{invariant, op, fmt.Sprintf(format, args...)})
 }
 
-// follows lists what may come after a state of an operation.
+// follows lists the states that may come after one of an operation.
 var follows = map[ledger.State]string{
 	"":                   "pending completed", // the last: found, or made again
 	"pending":            "pending canceled permanently_failed sending completed",

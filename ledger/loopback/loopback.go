@@ -4,7 +4,7 @@ package loopback
 
 import "net"
 
-// Is reports a host that is this machine, whatever a resolver says.
+// Is reports a host that is this machine. No resolver is asked.
 func Is(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
