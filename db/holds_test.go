@@ -180,3 +180,21 @@ func TestHoldsOfATimeBeforeTheirTable(t *testing.T) {
 		}
 	})
 }
+
+// The stored status is for lists. A hold stands whatever it says, and keeps its reversal from being sent.
+func TestAHoldStandsWhateverTheStoredStatusSays(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		x := completed(t, d)
+		id := newID()
+		c, err := x.Reverse(id, "re_1", 1, 1, ledger.By{Principal: "ann", Reason: "it is returned"})
+		x = commit(t, d, c, err)
+		c, err = x.HoldReversal(id, ledger.HeldByOperator, time.Time{}, ledger.By{Principal: "ann", Reason: "stocktaking"})
+		x = commit(t, d, c, err)
+		unguarded(t, d)
+		byForce(t, d, "UPDATE transfers SET status = 'completed' WHERE id = ?", x.ID)
+		x = loaded(t, d, x.ID)
+		if op, _ := x.Current(); op != nil || len(x.HoldsOf(id)) != 1 {
+			t.Errorf("%v is driven, with %d holds", op, len(x.HoldsOf(id)))
+		}
+	})
+}

@@ -124,7 +124,7 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 	}
 	records := make([]ledger.Record, len(rows))
 	index := make(map[ledger.ID]*ledger.Record, len(rows))
-	var sent, held []ledger.ID // only what Stripe holds has reversals; only these states have holds
+	var sent, held []ledger.ID // only a transfer that Stripe holds has reversals; only two statuses have holds
 	for i := range rows {
 		r := &records[i]
 		if r.Transfer, err = rows[i].transfer(); err != nil {
@@ -135,12 +135,14 @@ func (d *DB) recordsOf(ctx context.Context, tx bun.Tx, digest bool, read func(*[
 		if r.Transfer.Operation.StripeID != "" {
 			sent = append(sent, r.Transfer.ID)
 		}
-		if rows[i].Status == ledger.Held || rows[i].Status == ledger.ReversalPending {
-			held = append(held, r.Transfer.ID)
-		}
 	}
 	if err := d.addReversals(ctx, tx, index, sent); err != nil {
 		return nil, err
+	}
+	for i := range records { // by the status as it is derived: the stored one is for lists
+		if s := records[i].Transfer.Status(); s == ledger.Held || s == ledger.ReversalPending {
+			held = append(held, records[i].Transfer.ID)
+		}
 	}
 	if err := d.addHolds(ctx, tx, index, held); err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ type transferRow struct {
 	operationRow
 
 	Version        int64             `bun:"version"`
-	Status         ledger.State      `bun:"status"` // for lists and counts alone: it is derived, and the audit compares
+	Status         ledger.State      `bun:"status"` // derived; by it rows are listed, counted and found unfinished, and the audit compares
 	Since          instant           `bun:"since"`  // of the status
 	HeldBy         ledger.HoldSource `bun:"held_by"`
 	HoldEndsAt     instant           `bun:"hold_ends_at"`

@@ -1,7 +1,7 @@
 package ledger
 
-// Status derives the word for how a transfer stands. It is stored beside the row for lists and counts alone; the
-// audit compares the two.
+// Status derives the word for how a transfer stands. It is stored beside the row, where rows are listed, counted and
+// found unfinished by it; the audit compares the two.
 //
 //	its operation is not completed    the operation's state; held, when a hold keeps it from being sent
 //	a reversal is not at its end      reversal_pending
